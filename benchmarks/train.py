@@ -304,7 +304,9 @@ def fit(
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
         module = task.module(task.build(options.model, hyper_parameters), options, images, hyper_parameters)
-        trainer: Any = make_trainer(options.machine, length, RunFolder(Path(folder)), task.monitor, 0)
+        trainer: Any = make_trainer(
+            replace(options, optimization=length), RunFolder(Path(folder)), task.monitor, validates=False
+        )
         trainer.callbacks.append(callback)
         trainer.fit(module, datamodule=loaders(task, options, images))
     return hyper_parameters

@@ -202,12 +202,15 @@ def quiet() -> None:
     """Leave out what Lightning says about itself; a user can do nothing about it."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported.*")  # an error of our own
-    warnings.filterwarnings("ignore", message=".*Previous log files in this directory will be deleted.*")
-    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # no validation
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")
+    for said in (
+        "does not have many workers",
+        "`srun` command is available",
+        "AMP with fp16 is not supported",  # an error of our own
+        "Previous log files in this directory will be deleted",
+        "across ranks is zero",  # no validation
+        "isinstance.treespec, LeafSpec.. is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message=f".*{said}.*")
 
 
 def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:

@@ -114,8 +114,9 @@ def split_error(error: Exception) -> tuple[str, str, str]:
     return where, found, expected
 
 
-def check_batch_size(batch_size: int, images: int, world_size: int, advice: str, parts: int = 1) -> None:
+def check_batch_size(options: Any, images: int, world_size: int, advice: str) -> None:
     """Raise InputError for a batch that `world_size` devices cannot share, or that the images do not fill."""
+    batch_size, parts = options.batch_size, options.accumulate
     if batch_size % world_size:
         expected = f"a multiple of the {world_size} devices that share each batch"
         raise InputError("--batch-size", str(batch_size), expected)

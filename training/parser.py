@@ -69,6 +69,10 @@ OTHER_NAMES = {
 """What other programs call our options; of several, the one that the command has is meant."""
 
 
+FLAG: dict[str, Any] = {"nargs": "?", "const": True, "metavar": "{true,false}"}
+"""Of an option that is true or false: --compile, or --compile false."""
+
+
 class OptionType:
     """The type of an option: converts a word, or a value of a YAML file; of a list, each element."""
 
@@ -151,21 +155,13 @@ class Parser(ArgumentParser):  # type: ignore[misc]
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """The help; with `common`, the options that it names."""
-        if self.common is None:
-            return str(super().format_help())
-        hidden = {action: action.help for action in self._actions if action.dest not in self.common}
-        groups = {group: group.description for group in self._action_groups}
-        try:
-            for action in hidden:
-                action.help = argparse.SUPPRESS
-            for group in groups:
+        if self.common is not None:
+            for action in self._actions:
+                if action.dest not in self.common:
+                    action.help = argparse.SUPPRESS
+            for group in self._action_groups:
                 group.description = None  # else it is shown without options
-            return str(super().format_help())
-        finally:
-            for action, text in hidden.items():
-                action.help = text
-            for group, description in groups.items():
-                group.description = description
+        return str(super().format_help())
 
     def unknown(self, name: str) -> InputError:
         """The error for an unknown option or key."""
@@ -254,8 +250,8 @@ def add_options(parser: Parser, default: OptionGroups) -> None:
             extra: dict[str, Any] = {}
             if get_origin(kind) is list:
                 extra = {"nargs": "+"}
-            elif kind in (bool, bool | None):  # --compile, or --compile false
-                extra = {"nargs": "?", "const": True, "metavar": "{true,false}"}
+            elif kind in (bool, bool | None):
+                extra = FLAG
             elif get_args(kind) and isinstance(get_args(kind)[0], str):
                 extra = {"metavar": f"{{{','.join(get_args(kind))}}}"}
             section.add_argument(
@@ -291,29 +287,15 @@ def make_parser(task: Task) -> Parser:
         f"Do not train: {task.evaluation_verb} this checkpoint, or the best one of this run. The options of "
         f"its run are kept; {task.changeable_in_words} may be another."
     )
-    section.add_argument("--out", type=word("out"), default=None, help=out)
-    section.add_argument("--resume", nargs="?", const="", default=None, type=word("resume"), help=resume)
-    section.add_argument(
-        "--evaluate", default=None, metavar="CHECKPOINT", type=word("evaluate"), help=evaluate
+    verify = "Do not train: read all data, decode all images, and print what is wrong or odd."
+    find = (
+        "Do not train: try rising learning rates on training images, draw the loss into "
+        "learning-rates.png, and print a suggestion for --learning-rate."
     )
-    section.add_argument(
-        "--verify",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="{true,false}",
-        type=OptionType("--verify", bool),
-        help="Do not train: read all data, decode all images, and print what is wrong or odd.",
-    )
-    section.add_argument(
-        "--find-learning-rate",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="{true,false}",
-        type=OptionType("--find-learning-rate", bool),
-        help="Do not train: try rising learning rates on training images, draw the loss into "
-        "learning-rates.png, and print a suggestion for --learning-rate.",
-    )
-    section.add_argument("--name", type=word("name"), default=None, help=task.name_help)
+    section.add_argument("--out", type=word("out"), help=out)
+    section.add_argument("--resume", nargs="?", const="", type=word("resume"), help=resume)
+    section.add_argument("--evaluate", metavar="CHECKPOINT", type=word("evaluate"), help=evaluate)
+    for name, text in (("--verify", verify), ("--find-learning-rate", find)):
+        section.add_argument(name, default=False, type=OptionType(name, bool), help=text, **FLAG)
+    section.add_argument("--name", type=word("name"), help=task.name_help)
     return parser

@@ -20,14 +20,21 @@ import torch
 from lightning.pytorch.tuner.tuning import Tuner
 
 from data.records import InputError
-from training.checkpoint import load_state, load_trained, read_checkpoint
+from training.checkpoint import Trained, load_state, load_trained, read_checkpoint
 from training.curves import draw_curves, draw_learning_rates
 from training.late_imports import lean_imports
 from training.options import check_batch_size, require
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task
-from training.trainer import as_input_error, make_device, make_trainer, one_line_errors, resolve_machine
+from training.trainer import (
+    QUIET,
+    as_input_error,
+    make_device,
+    make_trainer,
+    one_line_errors,
+    resolve_machine,
+)
 
 __all__ = ["Loaders", "evaluate", "find_learning_rate", "train"]
 
@@ -118,34 +125,20 @@ def _train(
     checksums = task.checksums(data)
     options, hyper_parameters = _resolve(task, options, data)
     state.check_data(checksums, hyper_parameters["classes"])
-    network = task.build(
-        replace(options.model, weights="none") if resume else options.model, hyper_parameters
-    )
+    model = replace(options.model, weights="none") if resume else options.model
+    network = task.build(model, hyper_parameters)
     if state.checkpoint is not None and resume is not None:
         # For a clearer error than Lightning's.
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
     steps_per_epoch = len(data.train) // optimization.batch_size
     state.check_epochs(optimization.epochs, steps_per_epoch)
-    module: Any = task.module(network, options, data, hyper_parameters)
+    module = task.module(network, options, data, hyper_parameters)
     module.checksums = checksums
-    validate_every = options.evaluation.validate_every if data.validation is not None else 0
     trainer = make_trainer(
-        options.machine,
-        optimization,
-        state.folder,
-        task.monitor,
-        validate_every,
-        resume_step=state.steps,
+        options, state.folder, task.monitor, validates=data.validation is not None, resume_step=state.steps,
         steps_per_epoch=steps_per_epoch,
-        loggers=options.evaluation.logger,
-    )
-    check_batch_size(
-        optimization.batch_size,
-        len(data.train),
-        trainer.world_size,
-        task.batch_advice,
-        optimization.accumulate,
-    )
+    )  # fmt: skip
+    check_batch_size(optimization, len(data.train), trainer.world_size, task.batch_advice)
     if data.validation is not None and len(data.validation) < trainer.world_size:
         found = f"{len(data.validation)} for {trainer.world_size} processes"
         raise InputError(
@@ -176,7 +169,8 @@ def _train(
         return None
     checkpoint, epochs = state.folder.last, trainer.current_epoch
     best = state.folder.best
-    if best.is_file() or 0 < validate_every <= trainer.global_step // steps_per_epoch:
+    epochs_done = trainer.global_step // steps_per_epoch
+    if best.is_file() or (data.validation is not None and epochs_done >= options.evaluation.validate_every):
         try:
             content = read_checkpoint(best, task.script, task.hyper_parameter_types)
             load_state(network, content["state_dict"], best, task.other_weights)
@@ -192,7 +186,8 @@ def _train(
     scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
     report = Report(out, name or out.resolve().name, facts, scored)
     with interrupted_state(f"{complete} scores it again"):
-        return task.score(network, options, hyper_parameters, test, report, trainer.strategy.root_device)
+        trained = Trained(network, hyper_parameters, options.model)
+        return task.score(trained, options, test, report, trainer.strategy.root_device)
 
 
 def _resolve(task: Task, options: Any, data: Any) -> tuple[Any, dict[str, Any]]:
@@ -235,11 +230,10 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
         task.check_network(options)
         data = task.read(options)
         options, hyper_parameters = _resolve(task, options, data)
-        module: Any = task.module(
-            task.build(options.model, hyper_parameters), options, data, hyper_parameters
-        )
+        network = task.build(options.model, hyper_parameters)
+        module = task.module(network, options, data, hyper_parameters)
         module.stops_where_not_finite = False
-        check_batch_size(chosen.batch_size, len(data.train), 1, task.batch_advice, chosen.accumulate)
+        check_batch_size(chosen, len(data.train), 1, task.batch_advice)
         make_folder(out)
         batches_per_epoch = len(data.train) // chosen.batch_size * chosen.accumulate
         with locked(out), as_input_error(), interrupted_state("no learning rate was found"):
@@ -254,14 +248,10 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
                 gradient_clip_val=chosen.clip_gradient or None,
                 use_distributed_sampler=False,
                 deterministic="warn" if options.machine.deterministic else None,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
                 default_root_dir=str(out),
+                **QUIET,
             )
-            tuner = Tuner(trainer)
-            found: Any = tuner.lr_find(
+            found: Any = Tuner(trainer).lr_find(
                 module,
                 Loaders(task, options, data).train_dataloader(),
                 val_dataloaders=[],
@@ -334,6 +324,4 @@ def evaluate(
         again = f"--evaluate {checkpoint} scores it again"
         with locked(out), interrupted_state(again):
             RunFolder(out).record(facts, add=out.resolve() == RunFolder.of(checkpoint).path.resolve())
-            return task.score(
-                trained.network, options, trained.hyper_parameters, test, report, make_device(options.machine)
-            )
+            return task.score(trained, options, test, report, make_device(options.machine))

@@ -88,45 +88,28 @@ def leave_pipe(then: str) -> None:
     print(f"warning: nothing reads the output any more; {then}", file=sys.stderr, flush=True)
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The folder of a run."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
         """The resolved options, as YAML that ``--config`` takes."""
-        return self.path / "config.yaml"
-
-    @property
-    def provenance(self) -> Path:
+        self.provenance = path / "provenance.json"
         """Where the result comes from, an entry each time the run was begun or resumed."""
-        return self.path / "provenance.json"
-
-    @property
-    def last(self) -> Path:
+        checkpoints = path / "checkpoints"
+        self.last = checkpoints / "last.ckpt"
         """The checkpoint to resume from."""
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def previous(self) -> Path:
+        self.previous = checkpoints / "previous.ckpt"
         """The checkpoint before the last one."""
-        return self.path / "checkpoints" / "previous.ckpt"
-
-    @property
-    def damaged(self) -> Path:
+        self.damaged = checkpoints / "damaged.ckpt"
         """Where a damaged last checkpoint is moved to when the run is resumed from the one before."""
-        return self.path / "checkpoints" / "damaged.ckpt"
-
-    @property
-    def best(self) -> Path:
+        self.best = checkpoints / "best.ckpt"
         """The checkpoint that is best on the validation images."""
-        return self.path / "checkpoints" / "best.ckpt"
 
     def best_at(self, step: int) -> Path:
         """One of several best checkpoints, by the steps that were done."""
-        return self.path / "checkpoints" / f"best-step-{step:08}.ckpt"
+        return self.best.with_name(f"best-step-{step:08}.ckpt")
 
     @property
     def has_begun(self) -> bool:

@@ -15,8 +15,9 @@ from training.options import OptionGroups
 
 if TYPE_CHECKING:  # torch takes seconds: --help and a misspelt option answer without it
     import torch
-    from lightning import LightningModule
     from torch import nn
+
+    from training.checkpoint import Trained
 
 __all__ = ["Report", "Task", "checksum"]
 
@@ -128,23 +129,14 @@ class Task(ABC):
             self.build(replace(options.model, weights="none"), self.expected_hyper_parameters(options))
 
     @abstractmethod
-    def module(
-        self, network: nn.Module, options: Any, data: Any, hyper_parameters: Mapping[str, Any]
-    ) -> LightningModule:
-        """The network as it is trained."""
+    def module(self, network: Any, options: Any, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
+        """The network as it is trained: a :class:`~training.module.TrainingModule`."""
 
     @abstractmethod
     def loader(
-        self,
-        images: Any,
-        options: Any,
-        batch_size: int,
-        *,
-        train: bool,
-        device: torch.device,
-        **processes: int,
+        self, images: Any, options: Any, batch_size: int, *, train: bool, device: torch.device, **ranks: int
     ) -> Any:
-        """Batches of images, `batch_size` on each of the processes (``rank``, ``world_size``)."""
+        """Batches of images, `batch_size` on each of the processes (`ranks`: ``rank``, ``world_size``)."""
 
     @abstractmethod
     def checksums(self, data: Any) -> dict[str, str]:
@@ -159,9 +151,7 @@ class Task(ABC):
         """What a run trains, in a line."""
 
     @abstractmethod
-    def read_test(
-        self, options: Any, hyper_parameters: Mapping[str, Any], source: Path, data: Any | None
-    ) -> Any:
+    def read_test(self, options: Any, hyper_parameters: Mapping[str, Any], source: Path, data: Any) -> Any:
         """The test images, after training with `data` or for a checkpoint alone, which is `source`."""
 
     @abstractmethod
@@ -169,13 +159,5 @@ class Task(ABC):
         """What provenance.json says about the test images of an evaluation."""
 
     @abstractmethod
-    def score(
-        self,
-        network: nn.Module,
-        options: Any,
-        hyper_parameters: Mapping[str, Any],
-        test: Any,
-        report: Report,
-        device: torch.device,
-    ) -> Any:
+    def score(self, trained: Trained, options: Any, test: Any, report: Report, device: torch.device) -> Any:
         """Score on the test images in one process, write the results and print them."""

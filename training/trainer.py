@@ -10,10 +10,10 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -27,7 +27,7 @@ from training.options import MachineOptions
 from training.run_state import NO_ROOM, RunFolder
 
 __all__ = [
-    "as_input_error", "autocast", "lost_peer", "make_device", "make_trainer", "one_line_errors",
+    "QUIET", "as_input_error", "autocast", "lost_peer", "make_device", "make_trainer", "one_line_errors",
     "resolve_machine",
 ]  # fmt: skip
 
@@ -173,86 +173,82 @@ def one_line_errors(options: Any, folder: RunFolder | None) -> Iterator[None]:
         threading.excepthook = hook
 
 
+QUIET: dict[str, Any] = dict.fromkeys(
+    ("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False
+)
+"""A trainer that writes and shows nothing."""
+
+
 def make_trainer(
-    machine: MachineOptions,
-    optimization: Any,
+    options: Any,
     folder: RunFolder,
     monitor: str,
-    validate_every: int,
     *,
+    validates: bool,
     resume_step: int = 0,
     steps_per_epoch: int = 0,
-    loggers: Sequence[str] = (),
 ) -> L.Trainer:
     """Lightning's trainer for a run, new or resumed after `resume_step` steps.
 
     Parameters
     ----------
-    machine
-        What it runs on.
-    optimization
-        The options of a task: ``epochs``, ``accumulate``, ``clip_gradient`` of them, and those of
-        :class:`~training.callbacks.Checkpoints`.
+    options
+        Of the run.
     folder
         Of the run.
     monitor
         The validation score that is largest for the best checkpoint.
-    validate_every
-        Epochs from one validation to the next; 0: there is none.
+    validates
+        Whether there are images to validate on.
     resume_step
         Steps that are done.
     steps_per_epoch
         Needed where each step accumulates the gradients of several batches.
-    loggers
-        Optional loggers, by name.
 
     Raises
     ------
     InputError
         What this machine cannot do.
     """
+    machine, steps = options.machine, options.optimization
     bar = sys.stdout.isatty()  # where Lightning draws it
     devices: int | str = machine.devices if machine.devices == "auto" else int(machine.devices)
-    nodes = 1
-    precision: Any = resolve_machine(machine).precision
+    nodes, precision = 1, cast(Any, resolve_machine(machine).precision)
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     if machine.deterministic and not machine.compile:  # as Lightning does it, but without torch's compiler
         torch.set_deterministic_debug_mode("warn")
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    # To show a loss, a GPU has to end its work.
+    progress = (
+        ProgressBar(refresh_rate=STEPS_BETWEEN_FETCHES if on_gpu(machine) else 1) if bar else LogProgress()
+    )
     with as_input_error():
         trainer = L.Trainer(
             accelerator=machine.accelerator,
             devices=devices,
             num_nodes=nodes,
             precision=precision,
-            max_epochs=optimization.epochs,
-            accumulate_grad_batches=optimization.accumulate,
+            max_epochs=steps.epochs,
+            accumulate_grad_batches=steps.accumulate,
             # Without a limit, images left over would make a last step of fewer batches.
-            limit_train_batches=steps_per_epoch * optimization.accumulate
-            if optimization.accumulate > 1
-            else None,
-            gradient_clip_val=optimization.clip_gradient or None,
-            check_val_every_n_epoch=validate_every or 1,
-            limit_val_batches=None if validate_every else 0,
+            limit_train_batches=steps_per_epoch * steps.accumulate if steps.accumulate > 1 else None,
+            gradient_clip_val=steps.clip_gradient or None,
+            check_val_every_n_epoch=options.evaluation.validate_every if validates else 1,
+            limit_val_batches=None if validates else 0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             deterministic="warn" if machine.deterministic and machine.compile else None,
-            callbacks=[
-                # To show a loss, a GPU has to end its work.
-                ProgressBar(refresh_rate=STEPS_BETWEEN_FETCHES if on_gpu(machine) else 1)
-                if bar
-                else LogProgress(),
-                Checkpoints(folder, monitor, optimization),
-            ],
-            logger=make_loggers(folder, resume_step, loggers),
+            callbacks=[progress, Checkpoints(folder, monitor, steps)],
             plugins=[CheckpointFiles()],
             log_every_n_steps=1,
-            enable_progress_bar=bar,
-            enable_model_summary=False,
-            enable_checkpointing=False,
             default_root_dir=str(folder.path),
+            **QUIET
+            | {
+                "logger": make_loggers(folder, resume_step, options.evaluation.logger),
+                "enable_progress_bar": bar,
+            },
         )
     _check_precision(machine, trainer)
     return trainer
@@ -261,14 +257,7 @@ def make_trainer(
 def make_device(machine: MachineOptions) -> torch.device:
     """The device that one process computes on."""
     with as_input_error():
-        trainer = L.Trainer(
-            accelerator=machine.accelerator,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
+        trainer = L.Trainer(accelerator=machine.accelerator, devices=1, **QUIET)
     _check_precision(machine, trainer)
     device: torch.device = trainer.strategy.root_device
     return device

@@ -5,6 +5,8 @@ import csv
 import io
 import logging
 import os
+import shutil
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +43,12 @@ class Result:
     code: int
     out: str
     err: str
+
+    def is_done(self, *parts: str) -> bool:
+        """It ended with code 0, and printed these parts."""
+        assert self.code == 0, self.err
+        assert all(part in self.out for part in parts), (parts, self.out)
+        return True
 
     def is_refused(self, *parts: object) -> bool:
         """It ended with code 2 and one line of error, which has these parts."""
@@ -179,6 +187,26 @@ def small_runs(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def small(request: pytest.FixtureRequest, small_runs: dict[str, SmallRun]) -> SmallRun:
     """Each task in turn."""
     return small_runs[request.param]
+
+
+detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
+classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)
+
+
+@pytest.fixture
+def devkit(scenes: Path, tmp_path: Path) -> Path:
+    """A copy of the scenes, to be damaged."""
+    shutil.copytree(scenes, tmp_path / "devkit")
+    return tmp_path / "devkit"
+
+
+@pytest.fixture
+def handle() -> Iterator[Callable[[int, Any], None]]:
+    """Sets the handler of a signal until the test ends: ``handle(number, handler)``."""
+    before: dict[int, Any] = {}
+    yield lambda number, handler: before.update({number: signal.signal(number, handler)})
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

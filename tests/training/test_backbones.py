@@ -98,8 +98,7 @@ def test_a_run_with_a_backbone_of_ones_own(small_runs, own, within, tmp_path):
     """Trained, shuffled, loaded and continued; its code is run where the user names it alone."""
     small, out, name = small_runs["detection"], tmp_path / "run", "my_networks:small"
     common = ("--max-steps", 1, "--validation", 0, "--score", "false")
-    result = small("--out", out, "--backbone", name, "--width", 1, "--shuffle", "last", *common)
-    assert result.code == 0, result.err
+    assert small("--out", out, "--backbone", name, "--width", 1, "--shuffle", "last", *common).is_done()
     for load in (lambda: detector.load(out), lambda: detector.load(out, backbone="my_networks:wide")):
         with pytest.raises(WeightsError, match="a backbone made by 'my_networks:small'"):
             load()

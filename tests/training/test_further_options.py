@@ -40,8 +40,7 @@ def test_frozen_layers_keep_weights_and_statistics(words, frozen, trained, detec
     at_step(0, lambda module: seen.update(start=copy_of(module)))
     at_step(4, lambda module: seen.update(epoch=copy_of(module)))  # the first of the second epoch
     common = ("--validation", 0, "--score", "false", "--max-steps", 6 if "--freeze-epochs" in words else 2)
-    result = detection("--out", tmp_path / "run", *words, *common)
-    assert result.code == 0, result.err
+    assert detection("--out", tmp_path / "run", *words, *common).is_done()
     end = detection.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
     end = {name.removeprefix("model."): value for name, value in end.items()}
 
@@ -191,8 +190,7 @@ def test_multi_scale_trains_at_sizes_that_seed_and_step_determine(detection, tmp
     monkeypatch.setattr(YOLO, "lay", lay)
     words = ("--multi-scale", "--epochs", 1, "--input", "fast", "--cache", tmp_path / "cache")
     words += ("--validation", 0, "--batch-size", 4, "--accumulate", 2, *detection.shuffled)
-    result = detection("--out", tmp_path / "whole", *words)
-    assert result.code == 0, result.err
+    assert detection("--out", tmp_path / "whole", *words).is_done()
     whole, seen = seen, []
     sizes = [size for size, _, _ in whole]
     assert len(sizes) == 8
@@ -202,8 +200,8 @@ def test_multi_scale_trains_at_sizes_that_seed_and_step_determine(detection, tmp
     assert all(grid == (size // 32, size // 32) for size, grid, _ in whole)
     assert all(boxes.numel() == 0 or 0.5 < boxes.max() <= 1 for _, _, boxes in whole)
     again = tmp_path / "again"
-    assert detection("--out", again, *words, "--max-steps", 2).code == 0
-    assert detection("--resume", again, *words[5:7], base=False).code == 0
+    assert detection("--out", again, *words, "--max-steps", 2).is_done()
+    assert detection("--resume", again, *words[5:7], base=False).is_done()
     assert len(seen) == 8
     assert [size for size, _, _ in seen] == sizes
     assert log_of(again) == log_of(tmp_path / "whole")
@@ -218,7 +216,7 @@ def test_multi_scale_changes_nothing_but_the_size(detection, tmp_path, monkeypat
     losses = []
     for value in ("true", "false"):
         out = tmp_path / value
-        assert detection("--out", out, "--multi-scale", value, *words).code == 0
+        assert detection("--out", out, "--multi-scale", value, *words).is_done()
         losses.append(log_of(out)[0]["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -279,9 +277,9 @@ def test_patience_ends_a_run_and_the_best_checkpoints_are_kept(small, tmp_path, 
 
     monkeypatch.setattr(ClassifierModule, "on_validation_epoch_end", validated)
     words = ("--score", "false", "--patience", 2, "--keep-best", 2)
-    result = small("--out", tmp_path, "--epochs", len(scores), *words)
-    assert result.code == 0, result.err
-    assert "no better score in 2 validations: the training stops" in result.out
+    assert small("--out", tmp_path, "--epochs", len(scores), *words).is_done(
+        "no better score in 2 validations: the training stops"
+    )
     folder = tmp_path / "checkpoints"
 
     def kept():
@@ -292,11 +290,11 @@ def test_patience_ends_a_run_and_the_best_checkpoints_are_kept(small, tmp_path, 
         return {f"best-step-{number:08}.ckpt": number for number in numbers}
 
     assert kept() == (4 * steps, named(2 * steps, 4 * steps))
-    assert small("--resume", tmp_path, base=False).code == 0
+    assert small("--resume", tmp_path, base=False).is_done()
     assert small.read(folder / "last.ckpt")["global_step"] == 4 * steps
     (folder / "best.ckpt").unlink()
     (folder / f"best-step-{4 * steps:08}.ckpt").unlink()  # as if killed before they were made
-    assert small("--resume", tmp_path, "--patience", 3, base=False).code == 0
+    assert small("--resume", tmp_path, "--patience", 3, base=False).is_done()
     assert small.read(folder / "last.ckpt")["global_step"] == 7 * steps
     assert kept() == (5 * steps, named(4 * steps, 5 * steps))
 
@@ -309,7 +307,7 @@ def test_the_first_training_images_are_drawn_as_augmented(small, tmp_path, monke
         lambda pixels, *boxes: drawn.append((pixels, boxes)) or pixels,
     )
     words = ("--augment-strength", 0.25, "--max-steps", 1, "--validation", 0, "--score", "false")
-    assert small("--out", tmp_path, *words).code == 0
+    assert small("--out", tmp_path, *words).is_done()
     with Image.open(tmp_path / "training_images.png") as picture:
         assert picture.size == (4 * (64 + 4) + 4, 64 + 2 * 4)
         shown = np.asarray(picture)
@@ -319,6 +317,5 @@ def test_the_first_training_images_are_drawn_as_augmented(small, tmp_path, monke
         assert (shown[4:-4, left : left + 64] == pixels).all()
         assert len(boxes) == len(labels) == len(names)
     assert sum(len(names) for _, (_, _, names) in drawn) > 0
-    other = small("--out", tmp_path / "other", *words[2:], "--pictures", 0)
-    assert other.code == 0
+    assert small("--out", tmp_path / "other", *words[2:], "--pictures", 0).is_done()
     assert not (tmp_path / "other" / "training_images.png").exists()

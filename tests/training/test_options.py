@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.records import InputError
 from detector.registry import cells_and_stride
-from training.schedule import learning_rate
+from training.module import learning_rate
 from training.tasks import classification_options
 from training.tasks.detection_options import DataOptions, ModelOptions, Options
 

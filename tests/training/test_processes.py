@@ -19,6 +19,7 @@ from detector import YOLO, modify_layers, vgg16
 from detector.intervene import shuffles
 from detector.shuffle import spatial_shuffle, stream_of
 from tests.faults.run import free_port
+from tests.training.conftest import detection
 from training.module import TrainingModule
 from training.tasks.classification_module import ClassifierModule
 from training.tasks.classification_options import Options
@@ -133,8 +134,7 @@ def test_two_processes_train_together(small, start, scenes, log_of, root, tmp_pa
     assert both["state_dict"].keys() == alone["state_dict"].keys()
     if small.name == "detection":
         # The detections are complete: those of one process that has the same checkpoint.
-        again = small("--evaluate", out, "--out", tmp_path / "again", "--devices", 1, base=False)
-        assert again.code == 0, again.err
+        assert small("--evaluate", out, "--out", tmp_path / "again", "--devices", 1, base=False).is_done()
         truth = read_voc(scenes, "shapes:val")
         found, single = (
             read_detections(folder / "detections", truth.images, truth.classes)
@@ -177,7 +177,7 @@ def test_two_processes_agree_on_sizes_and_patience(small_runs, root, tmp_path, m
     assert kept == {"best-step-00000006.ckpt", "best-step-00000009.ckpt"}
 
 
-@pytest.mark.parametrize("small", ["detection"], indirect=True)
+@detection
 @pytest.mark.parametrize("mistake", [("--root", "nowhere"), ("--batch-sise", "4")], ids=["data", "words"])
 def test_the_other_processes_wait_until_the_first_has_printed_a_mistake(
     small, monkeypatch, tmp_path, mistake

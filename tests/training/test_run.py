@@ -25,6 +25,7 @@ from data.detection import DetectionDataset, detection_loader
 from data.formats import read_detections, read_voc
 from detector import seek_shuffles, vgg16
 from detector.networks import load_weights
+from tests.training.conftest import classifier, detection
 from training import provenance, trainer
 from training.checkpoint import load_trained
 from training.tasks.classification import CLASSIFICATION
@@ -32,9 +33,6 @@ from training.tasks.classification_module import statistics_of
 from training.tasks.detection import DETECTION, read_test_data
 from training.tasks.detection_module import detect
 from training.tasks.detection_options import Options
-
-detection = pytest.mark.parametrize("small", ["detection"], indirect=True)
-classifier = pytest.mark.parametrize("small", ["classification"], indirect=True)
 
 
 def strict_json(path):
@@ -286,8 +284,7 @@ def test_terminal_shows_a_bar(small, tmp_path, monkeypatch):
 def test_every_kind_of_network_and_method_trains(small, tmp_path, words):
     result = small("--out", tmp_path / "run", "--max-steps", 1, "--validation", 0, "--passes", 1, *words)
     assert (result.code, result.err) == (0, "")
-    again = small("--evaluate", tmp_path / "run", "--passes", 1, base=False)
-    assert again.code == 0, again.err
+    assert small("--evaluate", tmp_path / "run", "--passes", 1, base=False).is_done()
     first = strict_json(tmp_path / "run" / "scores.json")
     assert strict_json(tmp_path / "run" / "evaluation" / "scores.json")["loss"] == first["loss"]
 
@@ -304,8 +301,7 @@ def test_all_variants_begin_with_the_same_weights(small, tmp_path, at_step):
         "gap_fc": ("--method", "gap_fc", "--last", 4),
         "given": ("--weights", file),
     }.items():
-        result = small("--out", tmp_path / name, "--max-steps", 1, "--passes", 1, *words)
-        assert result.code == 0, result.err
+        assert small("--out", tmp_path / name, "--max-steps", 1, "--passes", 1, *words).is_done()
     plain = begun["plain"]
     for name in ("spatial", "channel"):
         assert begun[name].keys() == plain.keys()
@@ -327,7 +323,7 @@ def test_the_test_images_are_read_once_and_only_after_training(small, tmp_path, 
 
     monkeypatch.setitem(classification.DATASETS, "shapes", dataclasses.replace(shapes, read=noted))
     at_step(2, lambda module: read.append("step"))
-    assert small("--out", tmp_path / "run", "--max-steps", 3, "--passes", 1).code == 0
+    assert small("--out", tmp_path / "run", "--max-steps", 3, "--passes", 1).is_done()
     assert read == ["train", "step", "test"]
 
 
@@ -336,7 +332,7 @@ def test_the_test_images_are_read_once_and_only_after_training(small, tmp_path, 
 
 @pytest.mark.usefixtures("unscored")
 def test_another_seed_another_run(small, log_of, tmp_path):
-    assert small("--out", tmp_path, *small.shuffled, "--seed", 1, "--max-steps", 1).code == 0
+    assert small("--out", tmp_path, *small.shuffled, "--seed", 1, "--max-steps", 1).is_done()
     assert log_of(tmp_path)[0]["loss"] != log_of(small.whole[0])[0]["loss"]
 
 
@@ -345,12 +341,12 @@ def test_stopped_by_steps_and_resumed_equals_unbroken(small, log_of, tmp_path):
     """Within an epoch, at the end of one, and after the first step of another."""
     stops = (2, 3, 4)
     unbroken, last = log_of(small.whole[0]), tmp_path / "checkpoints" / "last.ckpt"
-    first = small("--out", tmp_path, *small.shuffled, "--max-steps", stops[0], "--workers", 1)
-    assert first.code == 0, first.err
-    assert "epoch 1/2 step 2/3: " in first.out
+    assert small("--out", tmp_path, *small.shuffled, "--max-steps", stops[0], "--workers", 1).is_done(
+        "epoch 1/2 step 2/3: "
+    )
     for steps in stops:
         if steps > stops[0]:
-            assert small("--resume", "--out", tmp_path, "--max-steps", steps, base=False).code == 0
+            assert small("--resume", "--out", tmp_path, "--max-steps", steps, base=False).is_done()
         assert log_of(tmp_path) == {step: unbroken[step] for step in range(steps)}
         assert small.read(last)["global_step"] == steps
     final = small("--resume", tmp_path, base=False)
@@ -381,7 +377,7 @@ def test_stopped_by_signals_and_resumed_equals_unbroken(small, log_of, tmp_path,
         words = ["--out", tmp_path, *small.shuffled, "--resume"]
     ((best, _, _),) = small.read(last)["callbacks"]["Checkpoints"]["ranking"]
     assert best == log_of(tmp_path)[2][small.task.monitor]
-    assert small(*words).code == 0
+    assert small(*words).is_done()
     assert log_of(tmp_path) == log_of(small.whole[0])
     resumed, whole = (small.read(run / "checkpoints" / "last.ckpt") for run in (tmp_path, small.whole[0]))
     assert resumed["callbacks"] == whole["callbacks"]
@@ -393,9 +389,7 @@ def test_stopped_by_signals_and_resumed_equals_unbroken(small, log_of, tmp_path,
 @pytest.mark.usefixtures("unscored")
 def test_resumed_in_another_folder_looks_for_its_own_best(small, tmp_path):
     state = small.whole[0] / "checkpoints" / "last.ckpt"
-    result = small("--resume", state, "--out", tmp_path / "on", "--epochs", 3, base=False)
-    assert result.code == 0, result.err
-    assert "best.ckpt" in result.out
+    assert small("--resume", state, "--out", tmp_path / "on", "--epochs", 3, base=False).is_done("best.ckpt")
     assert small.read(tmp_path / "on" / "checkpoints" / "last.ckpt")["global_step"] == 9
     again = small("--resume", state, "--out", tmp_path / "on", "--epochs", 3, base=False)
     assert again.is_refused(f"{tmp_path / 'on'}: found a run that has begun"), "its checkpoints would be lost"
@@ -483,8 +477,9 @@ def test_evaluation_repeats_the_scores_of_the_run(small, tmp_path):
 def test_detections_with_another_shuffle(small, tmp_path):
     """Strict loading both ways: a shuffle has no weights."""
     shuffled, plain = small.whole[0] / "checkpoints" / "best.ckpt", small.plain
-    result = small("--evaluate", shuffled, "--shuffle", "none", "--sheet", 0, "--out", tmp_path, base=False)
-    assert result.code == 0, result.err
+    assert small(
+        "--evaluate", shuffled, "--shuffle", "none", "--sheet", 0, "--out", tmp_path, base=False
+    ).is_done()
     assert strict_json(tmp_path / "scores.json")["passes"] == 1
     assert not list((tmp_path / "diagnosis").glob("examples*"))
     for file in plain.iterdir():
@@ -492,8 +487,7 @@ def test_detections_with_another_shuffle(small, tmp_path):
             shutil.copy(file, tmp_path)
     kept = tmp_path / "kept.ckpt"  # elsewhere than where the run put it, beside its config.yaml
     shutil.copy(plain / "checkpoints" / "last.ckpt", kept)
-    result = small("--evaluate", kept, "--shuffle", "last", "--passes", 3, "--sheet", 0, base=False)
-    assert result.code == 0, result.err
+    assert small("--evaluate", kept, "--shuffle", "last", "--passes", 3, "--sheet", 0, base=False).is_done()
     scores = strict_json(tmp_path / "evaluation-shuffle-last" / "scores.json")
     assert (scores["name"], scores["passes"]) == (tmp_path.name, 3)
     assert len(scores["single_passes"]["shares"]["background"]["values"]) == 3
@@ -505,8 +499,7 @@ def test_detections_with_another_shuffle(small, tmp_path):
     [("--method channel", 2), ("--layer 2", 2), ("--method patch --patch 2 --last 9", 2)],
 )
 def test_classification_with_another_shuffle(small, tmp_path, words, passes):
-    result = small("--evaluate", small.whole[0], *words.split(), "--out", tmp_path, base=False)
-    assert result.code == 0, result.err
+    assert small("--evaluate", small.whole[0], *words.split(), "--out", tmp_path, base=False).is_done()
     scores, before = strict_json(tmp_path / "scores.json"), strict_json(small.whole[0] / "scores.json")
     assert scores["passes"] == passes
     assert scores["loss"]["single"] != before["loss"]["single"]
@@ -519,7 +512,7 @@ def test_an_unshuffled_evaluation_equals_the_plain_network(small, tmp_path):
     shutil.copytree(small.whole[0], run, ignore=shutil.ignore_patterns("last.ckpt", "logs"))
     scores = []
     for words, name in (("--method none", "method-none"), ("--eval-shuffle false", "eval_shuffle-False")):
-        assert small("--evaluate", run, *words.split(), base=False).code == 0
+        assert small("--evaluate", run, *words.split(), base=False).is_done()
         scores.append(strict_json(run / f"evaluation-{name}" / "scores.json"))
     assert scores[0]["passes"] == 1
     assert scores[0]["loss"] == scores[1]["loss"]
@@ -552,8 +545,9 @@ def test_evaluation_needs_no_training_images(small, scenes, tmp_path):
     for file in (tmp_path / "VOCshapes").rglob("train_*"):
         file.unlink()
     out = tmp_path / "out"
-    result = small("--evaluate", small.plain, "--root", tmp_path, "--sheet", 0, "--out", out, base=False)
-    assert result.code == 0, result.err
+    assert small(
+        "--evaluate", small.plain, "--root", tmp_path, "--sheet", 0, "--out", out, base=False
+    ).is_done()
     assert strict_json(out / "provenance.json")[0]["test"] == ["shapes:val"]
 
 
@@ -625,10 +619,10 @@ def test_an_evaluation_cannot_change_the_network(small, tmp_path, words, parts):
 @classifier
 def test_gap_fc_cannot_be_switched_off(small, tmp_path):
     words = ("--method", "gap_fc", "--last", 2)
-    assert small("--out", tmp_path, *words, "--max-steps", 1).code == 0
+    assert small("--out", tmp_path, *words, "--max-steps", 1).is_done()
     result = small("--evaluate", tmp_path, "--method", "none", base=False)
     assert result.is_refused("trained with --method gap_fc")
-    assert small("--evaluate", tmp_path, *words, base=False).code == 0
+    assert small("--evaluate", tmp_path, *words, base=False).is_done()
 
 
 @detection
@@ -666,10 +660,8 @@ def test_checkpoint_of_other_classes(small, tmp_path, shared_data):
 
 @classifier
 def test_the_papers_protocol_trains_on_all_and_chooses_on_the_test_images(small, tmp_path, log_of):
-    result = small("--protocol", "paper", "--out", tmp_path / "run")
-    assert result.code == 0, result.err
-    assert (
-        "--protocol paper: the epoch is chosen on the test images; the score will be too high" in result.out
+    assert small("--protocol", "paper", "--out", tmp_path / "run").is_done(
+        "--protocol paper: the epoch is chosen on the test images; the score will be too high"
     )
     rows = log_of(tmp_path / "run").values()
     validated = [

@@ -66,8 +66,7 @@ def test_the_compiled_step_is_one_graph_and_computes_the_same(
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     words = (*small.shuffled, "--validation", 0, "--score", "false", "--max-steps", 3)
     for name, compiled in (("compiled", "true"), ("eager", "false")):
-        result = small("--out", tmp_path / name, "--compile", compiled, *words)
-        assert result.code == 0, result.err
+        assert small("--out", tmp_path / name, "--compile", compiled, *words).is_done()
     assert len(graphs) == 1, "a graph break, or a recompilation"
     assert not torch._dynamo.utils.counters["graph_break"]
     first, second = log_of(tmp_path / "compiled"), log_of(tmp_path / "eager")
@@ -81,10 +80,9 @@ def test_the_average_of_the_weights_is_stored_and_resumed_bit_for_bit(
     small: SmallRun, tmp_path: Path
 ) -> None:
     words = (*small.shuffled, "--ema", 0.9, "--score", "false")
-    assert small("--out", tmp_path / "whole", *words).code == 0
-    assert small("--out", tmp_path / "parts", *words, "--max-steps", 4).code == 0
-    resumed = small("--resume", "--out", tmp_path / "parts", base=False)
-    assert resumed.code == 0, resumed.err
+    assert small("--out", tmp_path / "whole", *words).is_done()
+    assert small("--out", tmp_path / "parts", *words, "--max-steps", 4).is_done()
+    assert small("--resume", "--out", tmp_path / "parts", base=False).is_done()
     whole, parts = (small.read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "parts"))
     plain = small.read(small.whole[0] / "checkpoints" / "last.ckpt")["state_dict"]
     for name, value in whole["state_dict"].items():
@@ -101,18 +99,16 @@ def test_a_run_with_fast_input_is_resumed_bit_for_bit(
 ) -> None:
     small = small_runs["detection"]
     words = ("--input", "fast", "--cache", tmp_path / "cache", "--score", "false", "--validation", 0)
-    assert small("--out", tmp_path / "whole", *words, "--max-steps", 3).code == 0
-    assert small("--out", tmp_path / "parts", *words, "--max-steps", 2).code == 0
-    resumed = small("--resume", "--out", tmp_path / "parts", *words[2:4], "--max-steps", 3, base=False)
-    assert resumed.code == 0, resumed.err
+    assert small("--out", tmp_path / "whole", *words, "--max-steps", 3).is_done()
+    assert small("--out", tmp_path / "parts", *words, "--max-steps", 2).is_done()
+    assert small("--resume", "--out", tmp_path / "parts", *words[2:4], "--max-steps", 3, base=False).is_done()
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
 
 
 @pytest.mark.usefixtures("unscored")
 def test_a_batch_in_parts_makes_as_many_steps(small: SmallRun, tmp_path: Path, log_of: Any) -> None:
     words = ("--out", tmp_path / "run", "--validation", 0, "--score", "false", "--checkpoint-every", 1)
-    result = small(*words, "--accumulate", 2, "--max-steps", 3)
-    assert result.code == 0, result.err
+    assert small(*words, "--accumulate", 2, "--max-steps", 3).is_done()
     assert sorted(log_of(tmp_path / "run")) == [0, 1, 2]
     assert small.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 3
     refused = small("--out", tmp_path / "other", "--accumulate", 3)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from data.classification import ClassificationBatch, ClassificationData
     from data.image_set import ImageFiles, ImageSet
     from data.loader import EpochLoader
-    from training.tasks.classification_module import ClassifierModule, Scores
+    from training.checkpoint import Trained
+    from training.tasks.classification_module import Scores
 
 __all__ = ["CLASSIFICATION", "ClassificationTask", "image_size_of", "main"]
 
@@ -199,13 +200,7 @@ class ClassificationTask(Task):
 
         return build_classifier(options, len(hyper_parameters["classes"]), hyper_parameters["image_size"])
 
-    def module(
-        self,
-        network: nn.Module,
-        options: Options,
-        data: ClassificationData,
-        hyper_parameters: Mapping[str, Any],
-    ) -> ClassifierModule:
+    def module(self, network: Any, options: Options, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
         """The network with its loss, optimizer and validation."""
         from training.tasks.classification_module import ClassifierModule
 
@@ -215,13 +210,13 @@ class ClassificationTask(Task):
 
     def loader(
         self,
-        images: ImageSet | ImageFiles,
+        images: Any,
         options: Options,
         batch_size: int,
         *,
         train: bool,
         device: torch.device,
-        **processes: int,
+        **ranks: int,
     ) -> EpochLoader[ClassificationBatch]:
         """Batches of images and labels; small data sets are held on the device of the process."""
         from data.classification import classification_loader
@@ -235,30 +230,23 @@ class ClassificationTask(Task):
             size=options.data.input_size,
             device=device,
             workers=options.machine.workers,
-            **processes,
+            **ranks,
         )
 
     def counts(self, data: ClassificationData) -> dict[str, int]:
         """Images to train on and to validate."""
-        return {
-            "train": len(data.train),
-            "validation": 0 if data.validation is None else len(data.validation),
-        }
+        return {"train": len(data.train), "validation": len(data.validation or ())}
 
     def announce(self, network: nn.Module, options: Options, data: ClassificationData) -> str:
         """Architecture, its size, and numbers of images."""
-        counts = self.counts(data)
+        train, validation = self.counts(data).values()
         return (
-            f"{options.model.arch} with {parameter_count(network) / 1e6:.2f} M parameters; {counts['train']} "
-            f"images of {len(data.classes)} classes to train on, {counts['validation']} to validate"
+            f"{options.model.arch} with {parameter_count(network) / 1e6:.2f} M parameters; {train} images of "
+            f"{len(data.classes)} classes to train on, {validation} to validate"
         )
 
     def read_test(
-        self,
-        options: Options,
-        hyper_parameters: Mapping[str, Any],
-        source: Path,
-        data: ClassificationData | None,
+        self, options: Options, hyper_parameters: Mapping[str, Any], source: Path, data: Any
     ) -> ImageSet | ImageFiles:
         """The test images; InputError for other classes or another size than the network was trained on."""
         test = self._read_test(options)
@@ -278,13 +266,7 @@ class ClassificationTask(Task):
         return {"images": {"test": len(test)}}
 
     def score(
-        self,
-        network: nn.Module,
-        options: Options,
-        hyper_parameters: Mapping[str, Any],
-        test: ImageSet | ImageFiles,
-        report: Report,
-        device: torch.device,
+        self, trained: Trained, options: Options, test: Any, report: Report, device: torch.device
     ) -> Scores:
         """Accuracy and loss."""
         from training.callbacks import shown
@@ -293,9 +275,9 @@ class ClassificationTask(Task):
         batch_size = options.optimization.batch_size or 0
         loader = self.loader(test, options, batch_size, train=False, device=device)
         scores = evaluate_classifier(
-            network,
+            trained.network,
             shown(loader, len(test)),
-            statistics_of(hyper_parameters),
+            statistics_of(trained.hyper_parameters),
             passes=options.evaluation.passes,
             device=device,
             precision=options.machine.precision,
@@ -304,7 +286,7 @@ class ClassificationTask(Task):
         content = {
             "test_images": scores.images,
             "passes": scores.passes,
-            "parameters": parameter_count(network),
+            "parameters": parameter_count(trained.network),
             "accuracy": scores.accuracy.to_json(),
             "accuracy_top5": scores.accuracy_top5.to_json(),
             "loss": scores.loss.to_json(),

@@ -24,9 +24,8 @@ from detector.intervene import needs_passes
 from detector.networks import build_network, load_into
 from detector.registry import ARCHITECTURES
 from training.checkpoint import weights_error
-from training.module import TrainingModule
+from training.module import TrainingModule, stepwise_rate
 from training.options import option_of, split_error
-from training.schedule import stepwise_rate
 from training.tasks.classification_options import ModelOptions, Options
 from training.trainer import autocast
 

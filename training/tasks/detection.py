@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from data.detection import Batch, DetectionDataset, EpochLoader
     from detector import YOLO
     from diagnosis import Diagnosis
-    from training.tasks.detection_module import DetectorModule
+    from training.checkpoint import Trained
 
 __all__ = ["DETECTION", "DetectionTask", "main", "read_run_ground_truth", "read_test_data"]
 
@@ -221,12 +221,24 @@ def _load_head(head: nn.Module, state: Mapping[str, Tensor], source: Path) -> No
 
 
 class RunImages(NamedTuple):
-    """The images of a run; of an evaluation, those of the test set alone."""
+    """The images of a run."""
 
-    train: DetectionDataset | None
+    train: DetectionDataset
     validation: DetectionDataset | None
     test: DetectionDataset | None
     similar: tuple[tuple[str, ...], ...]
+
+
+class TestImages(NamedTuple):
+    """The images that a detector is scored on."""
+
+    images: DetectionDataset
+    similar: tuple[tuple[str, ...], ...]
+
+
+def _parts(data: Any) -> dict[str, Any]:
+    """The parts of a :class:`RunGroundTruth` or of :class:`RunImages`, by their names in words."""
+    return {"training": data.train, "validation": data.validation, "test": data.test}
 
 
 # The task
@@ -319,8 +331,7 @@ class DetectionTask(Task):
             warnings.simplefilter("always", InputWarning)
             try:
                 data = read_run_ground_truth(options.data, options.optimization.seed, errors)
-                parts = {"training": data.train, "validation": data.validation, "test": data.test}
-                known = {name: truth for name, truth in parts.items() if truth is not None}
+                known = {name: truth for name, truth in _parts(data).items() if truth is not None}
             except InputError as error:  # of the lists, not of an annotation
                 errors.append(error)
         of_images, odd = verify_images(known)
@@ -341,15 +352,12 @@ class DetectionTask(Task):
 
     def describe(self, options: Options, data: RunImages) -> dict[str, Any]:
         """Classes and input size."""
-        assert data.train is not None
         return {"classes": list(data.train.truth.classes), "input_size": options.data.input_size}
 
     def checksums(self, data: RunImages) -> dict[str, str]:
         """Checksums of classes, names of images and annotations."""
-        assert data.train is not None
-        parts = {"training": data.train, "validation": data.validation, "test": data.test}
         found = {"classes": checksum(data.train.truth.classes)}
-        for name, images in parts.items():
+        for name, images in _parts(data).items():
             truth = images.truth if images else None
             found[f"{name} images"] = checksum(truth.images if truth else ())
             columns = (truth.image_index, truth.labels, truth.boxes, truth.difficult) if truth else ()
@@ -388,22 +396,19 @@ class DetectionTask(Task):
             _load_head(detector.head, state, Path(weights))
         return detector
 
-    def module(
-        self, network: nn.Module, options: Options, data: RunImages, hyper_parameters: Mapping[str, Any]
-    ) -> DetectorModule:
+    def module(self, network: Any, options: Options, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
         """The detector with its loss, optimizer and validation."""
         import torch
 
         from training.tasks.detection_module import DetectorModule
 
-        assert data.train is not None
         validation = data.validation.truth if data.validation else None
         if options.optimization.class_weights == "balanced":
             truth = data.train.truth
             labels = truth.labels[_trained_on(truth)]
             count = np.bincount(labels, minlength=len(truth.classes))
             share = len(labels) / (np.count_nonzero(count) * np.maximum(count, 1))
-            network.class_weights = torch.from_numpy(share.astype(np.float32))  # type: ignore[assignment]
+            network.class_weights = torch.from_numpy(share.astype(np.float32))
         return DetectorModule(
             network,
             options,
@@ -415,31 +420,29 @@ class DetectionTask(Task):
 
     def loader(
         self,
-        images: DetectionDataset,
+        images: Any,
         options: Options,
         batch_size: int,
         *,
         train: bool,
         device: torch.device,
-        **processes: int,
+        **ranks: int,
     ) -> EpochLoader[Batch]:
         """Batches of images and boxes."""
         from data.detection import detection_loader
 
         seed, workers, pin = options.optimization.seed, options.machine.workers, device.type == "cuda"
         return detection_loader(
-            images, batch_size, seed=seed, train=train, workers=workers, pin_memory=pin, **processes
+            images, batch_size, seed=seed, train=train, workers=workers, pin_memory=pin, **ranks
         )
 
     def counts(self, data: RunImages) -> dict[str, int]:
         """Images to train on, to validate and to test."""
-        parts = {"train": data.train, "validation": data.validation, "test": data.test}
-        return {name: len(images) if images else 0 for name, images in parts.items()}
+        return {name: len(images or ()) for name, images in zip(data._fields, data[:3], strict=False)}
 
     def announce(self, network: nn.Module, options: Options, data: RunImages) -> str:
         """Numbers of images and of objects that are trained on."""
         counts = self.counts(data)
-        assert data.train is not None
         objects = int(np.count_nonzero(_trained_on(data.train.truth)))
         score = "; val/map is AP (area) at IoU 0.5, from 0 to 1" if data.validation else ""
         return (
@@ -449,13 +452,14 @@ class DetectionTask(Task):
 
     def read_test(
         self, options: Options, hyper_parameters: Mapping[str, Any], source: Path, data: RunImages | None
-    ) -> RunImages:
+    ) -> TestImages:
         """The test images; InputError for another input size or other classes than the detector has."""
         from data.augment import eval_transform
         from data.detection import DetectionDataset
 
         if data is not None:
-            return data
+            assert data.test is not None  # else nothing is scored
+            return TestImages(data.test, data.similar)
         classes, size = tuple(hyper_parameters["classes"]), hyper_parameters["input_size"]
         if size != options.data.input_size:
             expected = f"{size}, as {source} was trained"
@@ -463,31 +467,24 @@ class DetectionTask(Task):
         truth, similar = read_test_data(options.data, classes)
         if truth.classes != classes:
             raise _other_classes(source, classes, truth.classes, "the test")
-        return RunImages(None, None, DetectionDataset(truth, eval_transform(size)), similar)
+        return TestImages(DetectionDataset(truth, eval_transform(size)), similar)
 
-    def test_facts(self, options: Options, test: RunImages) -> dict[str, Any]:
+    def test_facts(self, options: Options, test: TestImages) -> dict[str, Any]:
         """Number and lists of the test images."""
-        return {"images": {"test": self.counts(test)["test"]}, "test": options.data.test_lists}
+        return {"images": {"test": len(test.images)}, "test": options.data.test_lists}
 
     def score(
-        self,
-        network: nn.Module,
-        options: Options,
-        hyper_parameters: Mapping[str, Any],
-        test: RunImages,
-        report: Report,
-        device: torch.device,
+        self, trained: Trained, options: Options, test: TestImages, report: Report, device: torch.device
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table
         from training.callbacks import shown
         from training.tasks.detection_module import detect, write_diagnosis
 
-        images = test.test
-        assert images is not None
+        images = test.images
         loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
         found = detect(
-            network,
+            trained.network,
             shown(loader, len(images)),
             images.truth,
             options.evaluation,

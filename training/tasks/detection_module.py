@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -34,8 +35,7 @@ from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
 from training.draw_boxes import draw_boxes
 from training.loggers import log_pictures
-from training.module import TrainedBatch, TrainingModule
-from training.schedule import learning_rate
+from training.module import TrainedBatch, TrainingModule, learning_rate
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
 from training.trainer import OUT_OF_MEMORY, autocast
 
@@ -143,29 +143,19 @@ class DetectorModule(TrainingModule):
 
     def _draw_training_images(self, batch: Batch) -> None:
         """Draw what the network sees first, with the boxes that it learns."""
-        drawn, names = [], self.hparams["classes"]
-        for image, target in zip(batch["images"][:16], batch["targets"], strict=False):
-            boxes, labels = target["boxes"].cpu(), target["labels"].cpu()
-            texts = [names[label] for label in labels.tolist()]
-            drawn.append(
-                torch.from_numpy(draw_boxes(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
-            )
-        grid = make_grid([picture.movedim(-1, 0) for picture in drawn], nrow=4, padding=4, pad_value=255)
-        Image.fromarray(grid.movedim(0, -1).numpy()).save(
-            Path(self.trainer.default_root_dir, TRAINING_IMAGES)
-        )
+        drawn = _draw(batch["images"][:16], batch["targets"][:16], self.hparams["classes"])
+        pictures = [torch.from_numpy(picture).movedim(-1, 0) for picture in drawn]
+        grid = make_grid(pictures, nrow=4, padding=4, pad_value=255)
+        file = Path(self.trainer.default_root_dir, TRAINING_IMAGES)
+        Image.fromarray(grid.movedim(0, -1).numpy()).save(file)
 
     def _log_pictures(self, images: Tensor, found: Sequence[dict[str, Tensor]]) -> None:
         """Show the best detections in the first validation images, in the loggers."""
-        drawn, names = [], self.hparams["classes"]
-        for image, one in zip(images, found, strict=True):
-            best = slice(int((one["scores"][:10] >= LEAST_DRAWN).sum()) or FEW)
-            labels, boxes = one["labels"][best].cpu(), one["boxes"][best].cpu()
-            texts = [
-                f"{names[label]} {score:.2f}"
-                for label, score in zip(labels.tolist(), one["scores"][best].tolist(), strict=True)
-            ]
-            drawn.append(draw_boxes(image.movedim(0, -1).cpu().numpy(), boxes, labels, texts))
+        best = []
+        for one in found:
+            count = int((one["scores"][:10] >= LEAST_DRAWN).sum()) or FEW
+            best.append({name: column[:count] for name, column in one.items()})
+        drawn = _draw(images, best, self.hparams["classes"])
         for logger in self.loggers:
             log_pictures(logger, PICTURES, drawn, self.global_step)
 
@@ -284,6 +274,18 @@ class DetectorModule(TrainingModule):
             steps=chosen.epochs * self.steps_per_epoch,
             warmup=round(chosen.warmup_epochs * self.steps_per_epoch),
         )
+
+
+def _draw(images: Tensor, found: Sequence[Any], classes: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """Images with boxes, each with the name of its class and, of a detection, its score."""
+    drawn = []
+    for image, one in zip(images, found, strict=True):
+        labels = one["labels"].cpu()
+        texts = [classes[label] for label in labels.tolist()]
+        if "scores" in one:
+            texts = [f"{name} {score:.2f}" for name, score in zip(texts, one["scores"].tolist(), strict=True)]
+        drawn.append(draw_boxes(image.movedim(0, -1).cpu().numpy(), one["boxes"].cpu(), labels, texts))
+    return drawn
 
 
 # Evaluation
