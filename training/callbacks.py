@@ -361,16 +361,9 @@ class ProgressBar(Throughput, TQDMProgressBar):
 
 
 def shown(loader: Any, images: int, *, every: float = 60.0) -> Iterator[Any]:
-    """The batches of a loader, with how many images are done: a bar on a terminal, else a line now and then.
+    """The batches of a loader of `images` images, with how many are done.
 
-    Parameters
-    ----------
-    loader
-        Of batches with ``images``.
-    images
-        How many there are in all.
-    every
-        Seconds from line to line.
+    A bar on a terminal, else a line every `every` seconds.
     """
     done, printed = 0, time.perf_counter()
     began = printed

@@ -20,12 +20,7 @@ from training.options import split_error
 from training.task import Task
 
 __all__ = [
-    "CheckpointFiles",
-    "Trained",
-    "backbone_error",
-    "load_state",
-    "load_trained",
-    "read_checkpoint",
+    "CheckpointFiles", "Trained", "backbone_error", "load_state", "load_trained", "read_checkpoint",
     "weights_error",
 ]  # fmt: skip
 
@@ -71,16 +66,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path, script: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a checkpoint of a command.
-
-    Parameters
-    ----------
-    path
-        The file.
-    script
-        The command.
-    kinds
-        Names and types of what it stores besides the weights.
+    """The content of a checkpoint of the command `script`; `kinds` are the types of its hyperparameters.
 
     Raises
     ------
@@ -138,23 +124,12 @@ def load_trained(task: Task, checkpoint: Path, changes: Mapping[str, Any] | None
 
 
 def load_state(network: nn.Module, state: Mapping[str, Any], source: Path, other: str) -> None:
-    """Load the ``model.`` part of a checkpoint's state dict, strictly.
-
-    Parameters
-    ----------
-    network
-        Where to.
-    state
-        The state dict of the checkpoint.
-    source
-        Its file.
-    other
-        What the file is where the weights do not fit, for the message.
+    """Load the ``model.`` part of the state dict of a checkpoint, which is the file `source`, strictly.
 
     Raises
     ------
     InputError
-        Names the first weight that is missing, superfluous or of another shape.
+        Names the first weight that is missing, superfluous or of another shape; `other` is what the file is.
     """
     own = network.state_dict()
     given = {name.removeprefix("model."): value for name, value in state.items()}

@@ -34,7 +34,7 @@ class _Loaded(Loader):
 
 
 class _Deferred(ModuleType):
-    """Stands for a module, with a few functions, until anything else of it is needed; then it is loaded."""
+    """A placeholder of a module, with a few functions; anything else of it loads the module."""
 
     def __init__(self, name: str, **functions: Any) -> None:
         super().__init__(name)
@@ -47,7 +47,7 @@ class _Deferred(ModuleType):
         return sys.modules.get(self.__name__) is not self
 
     def _load(self) -> ModuleType:
-        """The module; it and its parts take the place of those that stand for them."""
+        """The module; it and its parts replace their placeholders."""
         if not self._loaded:
             for name in [name for name in sys.modules if f"{name}.".startswith(f"{self.__name__}.")]:
                 del sys.modules[name]
@@ -87,7 +87,7 @@ class _OfCompiler(type):
 
 
 class OptimizedModule(metaclass=_OfCompiler):
-    """Stands for the compiler's class of this name."""
+    """The placeholder of the compiler's class of this name."""
 
 
 def _defer_compiler() -> None:

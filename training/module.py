@@ -29,7 +29,7 @@ VALIDATION_SEED = -(1 << 32)  # the seeds of training are not negative; those of
 
 @dataclass(eq=False)
 class TrainedBatch:
-    """A batch that was trained on; its values stay on the device until somebody looks at them."""
+    """A batch that was trained on; its values stay on the device until they are fetched."""
 
     step: int
     epoch: int
@@ -86,9 +86,9 @@ class TrainingModule(L.LightningModule):
         self._averages = bool(options.optimization.ema)
         self._unlogged: list[TrainedBatch] = []
         self.displayed: dict[str, float] = {}
-        """The losses of the last batch that was looked at."""
+        """The losses of the last batch that was fetched."""
         self._epoch: list[dict[str, float]] = []
-        """Those of the batches of this epoch that were looked at."""
+        """Those of the batches of this epoch that were fetched."""
 
     @abstractmethod
     def outputs(self, batch: Any) -> Tensor:
@@ -121,7 +121,7 @@ class TrainingModule(L.LightningModule):
 
     @property
     def steps_between_fetches(self) -> int:
-        """Steps from one look at the losses to the next: a GPU would have to end its work for each."""
+        """Steps from one fetch of the losses to the next: a GPU has to end its work for each."""
         return 1 if self.device.type == "cpu" else STEPS_BETWEEN_FETCHES
 
     def gather(self, rows: list[Any]) -> list[Any]:
@@ -175,7 +175,7 @@ class TrainingModule(L.LightningModule):
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean losses of this epoch, as far as they were looked at."""
+        """The mean losses of this epoch, as far as they were fetched."""
         names = self._epoch[0] if self._epoch else ()
         return {name: statistics.fmean(losses[name] for losses in self._epoch) for name in names}
 
@@ -188,9 +188,9 @@ class TrainingModule(L.LightningModule):
         self._unlogged[-1].further = {name: float(np.float32(value)) for name, value in values.items()}
 
     def fetch_losses(self) -> None:
-        """Fetch the values of all batches since the last look; raise NonFiniteLossError for a loss of them.
+        """Fetch the values of all batches since the last time; raise NonFiniteLossError for a loss of them.
 
-        All processes look at the same steps and fail together: one alone would leave the others waiting for
+        All processes fetch the same steps and fail together: one alone would leave the others waiting for
         its gradients.
         """
         new = [batch for batch in self._unlogged if batch.row is None]
@@ -218,7 +218,7 @@ class TrainingModule(L.LightningModule):
         self.fail(f"the loss is {batch.values['loss'].item()} at step {batch.step}", details, batch.epoch)
 
     def log_losses(self) -> None:
-        """Log the steps since the last look."""
+        """Log the steps since the last fetch."""
         self.fetch_losses()
         steps = {batch.step: batch for batch in self._unlogged}  # of several batches of a step, the last
         self._unlogged = []

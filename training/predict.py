@@ -197,8 +197,8 @@ class Predicted(NamedTuple):
     """What was found in an image."""
 
     name: str
-    image: Image
-    """Without its pixels."""
+    file: Path
+    frame: int | None
     found: Found
 
 
@@ -208,8 +208,7 @@ class Pictures:
     def __init__(self, folder: Path, least: float, every: int) -> None:
         self.folder, self.least, self.every = folder, least, every
         self.video: Any = None
-        self.path, self.frames = folder, 0
-        self.of: Path | None = None
+        self.path, self.frames = folder, 0  # of the video
 
     def add(self, name: str, image: Image, found: Found) -> None:
         """Draw what was found in an image."""
@@ -222,21 +221,19 @@ class Pictures:
         rows = sure.nonzero()[:, 0].tolist()
         texts = [f"{found['names'][row]} {found['scores'][row]:.2f}" for row in rows]
         drawn = draw_boxes(image.pixels, found["boxes"][sure], found["labels"][sure], texts)
+        path = self.folder / f"{name}.{'jpg' if image.frame is None else 'mp4'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if image.frame is None:
-            path = self.folder / f"{name}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
             Pillow.fromarray(drawn).save(path, quality=90)
             return
-        if image.file != self.of:
+        if path != self.path:
             self.close()
-            path = self.path = self.folder / f"{name}.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.path, self.frames = path, 0
             source = cv2.VideoCapture(str(image.file))
             rate = (source.get(cv2.CAP_PROP_FPS) or 25.0) / self.every
             source.release()
             size = (drawn.shape[1], drawn.shape[0])
             self.video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-            self.of, self.frames = image.file, 0
         self.video.write(drawn[..., ::-1])
         self.frames += 1
 
@@ -252,7 +249,7 @@ class Pictures:
             if count < self.frames:
                 found = f"{max(count, 0)} of {self.frames} frames written"
                 raise InputError(self.path, found, "all of them; is there room?")
-        self.video = self.of = None
+        self.video = None
 
 
 def _write(
@@ -266,9 +263,9 @@ def _write(
     classes: tuple[str, ...] = tuple(facts["classes"])
     images = [
         {
-            "file": str(one.image.file),
+            "file": str(one.file),
             "name": one.name,
-            **({} if one.image.frame is None else {"frame": one.image.frame}),
+            **({} if one.frame is None else {"frame": one.frame}),
             "width": one.found["size"][0],
             "height": one.found["size"][1],
             "detections": [
@@ -278,13 +275,12 @@ def _write(
         }
         for one in done
     ]
-    unread = [{"file": str(one.file), "error": one.error} for one in failed]
     if "json" in options.write:
         results = [
             {
                 # Its number where its name is one, as in COCO.
                 "image_id": int(one.name) if one.name.isascii() and one.name.isdigit() else one.name,
-                "file_name": one.image.file.name if one.image.frame is None else one.name,
+                "file_name": one.file.name if one.frame is None else one.name,
                 "category_id": classes.index(name) + 1,
                 "category_name": name,
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
@@ -315,10 +311,15 @@ def _write(
                 for name, score, box in _rows(one.found)
                 if score >= options.draw_score and box[2] > box[0] and box[3] > box[1]
             ]
-            name = one.image.file.name if one.image.frame is None else f"{one.name}.jpg"
+            name = one.file.name if one.frame is None else f"{one.name}.jpg"
             text = annotation_xml(folder.name, _printable(name), one.found["size"], sure)
             write_text(folder / f"{one.name.replace('/', '__')}.xml", text)
-    content = {**facts, "boxes": "x1, y1, x2, y2 in pixels", "images": images, "not_read": unread}
+    content = {
+        **facts,
+        "boxes": "x1, y1, x2, y2 in pixels",
+        "images": images,
+        "not_read": [{"file": str(one.file), "error": one.error} for one in failed],
+    }
     content["sha256"] = {str(file.relative_to(out)): _digest(file) for file in _files(out)}
     write_text(out / NUMBERS, json.dumps(content, indent=1))
 
@@ -385,9 +386,7 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
         "checkpoint": str(trained.source),
         "epoch": trained.epoch,
         "classes": list(trained.classes),
-        "score": options.score,
-        "nms": options.nms,
-        "exif": options.exif,
+        **{name: getattr(options, name) for name in ("score", "nms", "exif")},
     }
     done: list[Predicted] = []
     failed: list[Failed] = []
@@ -395,15 +394,14 @@ def predict(checkpoint: str, sources: Sequence[str], options: PredictOptions, ou
 
     def detect(pictures: Pictures) -> None:
         pixels = [image.pixels for image in batch]
-        found = trained.predict_pixels(
-            pixels, options.score, options.nms, options.max_detections, seed=options.seed
-        )
+        limits = options.score, options.nms, options.max_detections
+        found = trained.predict_pixels(pixels, *limits, seed=options.seed)
         for image, one in zip(batch, found, strict=True):
             name = names[image.file]
             if "pictures" in options.write:
                 pictures.add(name, image, one)
             name = name if image.frame is None else f"{name}_{image.frame:06}"
-            done.append(Predicted(name, image._replace(pixels=np.zeros((0, 0, 3), np.uint8)), one))
+            done.append(Predicted(name, image.file, image.frame, one))
         batch.clear()
 
     with locked(out), _part(out) as part:

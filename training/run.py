@@ -167,8 +167,7 @@ def _train(
         tested = "" if facts["images"].get("test", 1) else " --test PATH"
         print(f"the test images are not scored (--score false); --evaluate {out}{tested} does it", flush=True)
         return None
-    checkpoint, epochs = state.folder.last, trainer.current_epoch
-    best = state.folder.best
+    checkpoint, best, epochs = state.folder.last, state.folder.best, trainer.current_epoch
     epochs_done = trainer.global_step // steps_per_epoch
     if best.is_file() or (data.validation is not None and epochs_done >= options.evaluation.validate_every):
         try:

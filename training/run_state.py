@@ -296,16 +296,16 @@ def check_consent(
 ) -> None:
     """Raise InputError for a stored option that runs code, or writes or sends something elsewhere.
 
-    A run may come from anybody; what is given on the command line, too, is what the user means.
+    A run may come from anybody; an option that is also `given` on the command line is what the user means.
 
     Parameters
     ----------
     where
         The option that names the run, for the message.
-    default
-        The command's options as they are by themselves.
-    values, given
-        Its options, and the names of those that are not stored.
+    default, values
+        The command's options as they are by themselves, and as they are.
+    given
+        The names of those that are not stored.
     trains
         Whether it trains; else it reads test images and a checkpoint, which has consent of its own.
     """

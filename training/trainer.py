@@ -192,16 +192,12 @@ def make_trainer(
 
     Parameters
     ----------
-    options
-        Of the run.
-    folder
+    options, folder
         Of the run.
     monitor
         The validation score that is largest for the best checkpoint.
     validates
         Whether there are images to validate on.
-    resume_step
-        Steps that are done.
     steps_per_epoch
         Needed where each step accumulates the gradients of several batches.
 

@@ -30,14 +30,9 @@ from training.tasks.classification_options import ModelOptions, Options
 from training.trainer import autocast
 
 __all__ = [
-    "ClassifierModule",
-    "Score",
-    "Scores",
-    "build_classifier",
-    "check_architecture",
-    "evaluate_classifier",
+    "ClassifierModule", "Score", "Scores", "build_classifier", "check_architecture", "evaluate_classifier",
     "statistics_of",
-]
+]  # fmt: skip
 
 TOP = 5
 """Classes of a prediction that count for the top-5 accuracy."""

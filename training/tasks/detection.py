@@ -71,24 +71,22 @@ def read_run_ground_truth(
     from data.detection import split_validation
 
     if options.is_own:
-        train = _read_own("--train", options.train[0], options, faults)
+        train = _read("--train", options.train, options, None, faults)
         test, similar = None, tuple(map(tuple, similar_source(options.train[0], train.classes)[0]))
         if options.test:
             test, similar = read_test_data(options, train.classes, faults)
     else:
         test, similar = read_test_data(options, faults=faults)
-        root = _data_root(options)
-        train = read_voc(root, options.train_lists, pixels_from=options.pixels_from, faults=faults)
-        guard_test_set(root, train, options.test_lists)
+        train = _read("--train", options.train_lists, options, None, faults)
+        guard_test_set(_data_root(options), train, options.test_lists)
     if test is not None:
         _check_apart("--test", options.test_lists, test, train, faults)
     validation, expected = None, "objects to train on"
     if options.validation_lists:
-        validation = _read_more(
-            "--validation-lists", options.validation_lists, options, train.classes, faults
-        )
+        lists = options.validation_lists
+        validation = _read("--validation-lists", lists, options, train.classes, faults)
         for other in (train,) if test is None else (train, test):
-            _check_apart("--validation-lists", options.validation_lists, validation, other, faults)
+            _check_apart("--validation-lists", lists, validation, other, faults)
     elif options.validation:
         train, validation = split_validation(train, options.validation, seed)
         if _trained_on(validation).any():
@@ -118,7 +116,7 @@ def read_test_data(
     """
     if not options.test_lists:
         raise InputError("--test", "nothing", "the data to score, as for --train")
-    test = _read_more("--test", options.test_lists, options, classes, faults)
+    test = _read("--test", options.test_lists, options, classes, faults)
     if options.is_own:
         similar = similar_source(options.test[0], classes or test.classes)[0]
         return test, tuple(map(tuple, similar))
@@ -126,8 +124,23 @@ def read_test_data(
     return test, read_classes(folder).similar
 
 
-def _read_own(option: str, source: str, options: DataOptions, faults: list[InputError] | None) -> GroundTruth:
-    """Data of the user's own, which `option` names; InputError where there are boxes alone."""
+def _read(
+    option: str,
+    lists: list[str],
+    options: DataOptions,
+    classes: tuple[str, ...] | None,
+    faults: list[InputError] | None,
+) -> GroundTruth:
+    """Images of the lists of `option`; data of the user's own may lack some of the `classes` trained on.
+
+    Raises
+    ------
+    InputError
+        Anything wrong with them; boxes without photographs.
+    """
+    if not options.is_own:
+        return read_voc(_data_root(options), lists, pixels_from=options.pixels_from, faults=faults)
+    source = lists[0]
     truth = read_ground_truth(source, pixels_from=options.pixels_from, faults=faults)
     if truth.images and not truth.files:
         name = next(filter(None, truth.file_names), None)
@@ -136,20 +149,6 @@ def _read_own(option: str, source: str, options: DataOptions, faults: list[Input
         found = "no names of image files" if name is None else f"no image file {name} {places}"
         expected = "the photographs in one of these, or file_name with the folder before it"
         raise InputError(f"{option} {source}", found, expected)
-    return truth
-
-
-def _read_more(
-    option: str,
-    lists: list[str],
-    options: DataOptions,
-    classes: tuple[str, ...] | None,
-    faults: list[InputError] | None,
-) -> GroundTruth:
-    """Images beside those of the training; data of the user's own may lack some of its `classes`."""
-    if not options.is_own:
-        return read_voc(_data_root(options), lists, pixels_from=options.pixels_from, faults=faults)
-    truth = _read_own(option, lists[0], options, faults)
     used = {truth.classes[label] for label in np.unique(truth.labels)}  # without names, VOC's may be meant
     if classes is not None and used <= set(classes):
         index = {name: label for label, name in enumerate(classes)}
@@ -288,7 +287,7 @@ class DetectionTask(Task):
         return f"{data.data}-{network}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
 
     def find(self, options: Options) -> None:
-        """Folders and files that the lists name; what is in them is looked at when they are read."""
+        """Folders and files that the lists name; their content is checked when they are read."""
         data = options.data
         lists = [*data.train_lists, *data.test_lists, *data.validation_lists]
         for name in lists:

@@ -31,14 +31,9 @@ from training.options import (
 )
 
 __all__ = [
-    "DETECTION_DATA",
-    "DataOptions",
-    "EvaluationOptions",
-    "ModelOptions",
-    "OptimizationOptions",
-    "Options",
+    "DETECTION_DATA", "DataOptions", "EvaluationOptions", "ModelOptions", "OptimizationOptions", "Options",
     "scaled_sizes",
-]
+]  # fmt: skip
 
 ONE_SET = "one data set, as there is no --root"
 DETECTION_DATA = ("voc", *SHAPE_SETS)
