@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, get_type_hints
+from typing import Any, BinaryIO, get_type_hints
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -17,10 +17,10 @@ from data.records import InputError
 from detector.foreign_backbones import BackboneError
 from detector.networks import CHECKSUM_MARK, WeightsError, read_weights_file
 from training.options import split_error
-from training.task import Task
+from training.task import Task, Trained
 
 __all__ = [
-    "CheckpointFiles", "Trained", "backbone_error", "load_state", "load_trained", "read_checkpoint",
+    "CheckpointFiles", "backbone_error", "load_state", "load_trained", "read_checkpoint",
     "weights_error",
 ]  # fmt: skip
 
@@ -88,17 +88,6 @@ def read_checkpoint(path: Path, script: str, kinds: Mapping[str, Any]) -> dict[s
         if not isinstance(hyper_parameters, Mapping) or not isinstance(hyper_parameters.get(name), kind):
             raise InputError(path, f"no {name} in its hyper_parameters", wanted)
     return dict(content)
-
-
-class Trained(NamedTuple):
-    """A trained network and what belongs to it."""
-
-    network: nn.Module
-    """In evaluation mode."""
-    hyper_parameters: dict[str, Any]
-    """What was stored besides the weights; ``epoch``: epochs that it was trained for."""
-    options: Any
-    """The model options that it was made of."""
 
 
 def load_trained(task: Task, checkpoint: Path, changes: Mapping[str, Any] | None = None) -> Trained:

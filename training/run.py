@@ -20,13 +20,13 @@ import torch
 from lightning.pytorch.tuner.tuning import Tuner
 
 from data.records import InputError
-from training.checkpoint import Trained, load_state, load_trained, read_checkpoint
+from training.checkpoint import load_state, load_trained, read_checkpoint
 from training.curves import draw_curves, draw_learning_rates
 from training.late_imports import lean_imports
 from training.options import check_batch_size, require
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
-from training.task import Report, Task
+from training.task import Report, Task, Trained
 from training.trainer import (
     QUIET,
     as_input_error,

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds: --help and a misspelt option answer wi
     import torch
     from torch import nn
 
-    from training.checkpoint import Trained
-
-__all__ = ["Report", "Task", "checksum"]
+__all__ = ["Report", "Task", "Trained", "checksum"]
 
 
 def checksum(*columns: Iterable[Any]) -> str:
@@ -45,6 +43,17 @@ class Report:
     """What made the results: :func:`training.provenance.provenance`."""
     scored: dict[str, Any]
     """File and epoch of the checkpoint that was scored, as the scores store them."""
+
+
+class Trained(NamedTuple):
+    """A trained network and what belongs to it."""
+
+    network: nn.Module
+    """In evaluation mode."""
+    hyper_parameters: dict[str, Any]
+    """What was stored besides the weights; ``epoch``: epochs that it was trained for."""
+    options: Any
+    """The model options that it was made of."""
 
 
 class Task(ABC):

@@ -18,7 +18,7 @@ from data.records import InputError
 from training.command import run_command
 from training.options import needs_patch
 from training.run_state import RunFolder
-from training.task import Report, Task, checksum
+from training.task import Report, Task, Trained, checksum
 from training.tasks.classification_options import PLACES, ModelOptions, Options
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from data.classification import ClassificationBatch, ClassificationData
     from data.image_set import ImageFiles, ImageSet
     from data.loader import EpochLoader
-    from training.checkpoint import Trained
     from training.tasks.classification_module import Scores
 
 __all__ = ["CLASSIFICATION", "ClassificationTask", "image_size_of", "main"]

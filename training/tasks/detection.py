@@ -23,7 +23,7 @@ from data.records import GroundTruth, InputError, InputWarning
 from detector.registry import is_own_code
 from training.command import run_command
 from training.run_state import RunFolder, is_global_zero
-from training.task import Report, Task, checksum
+from training.task import Report, Task, Trained, checksum
 from training.tasks.detection_options import DataOptions, ModelOptions, Options
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from data.detection import Batch, DetectionDataset, EpochLoader
     from detector import YOLO
     from diagnosis import Diagnosis
-    from training.checkpoint import Trained
 
 __all__ = ["DETECTION", "DetectionTask", "main", "read_run_ground_truth", "read_test_data"]
 
