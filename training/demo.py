@@ -67,13 +67,8 @@ def demo_options(root: Path, *, epochs: int, seed: int) -> Options:
     validation = IMAGES["val"] / (IMAGES["train"] + IMAGES["val"])
     images = {"validation": validation, "input_size": SIDE, "augment": False}
     model = {"arch": "resnet18", "width": 0.5, "head_channels": 128, "grid": SIDE // 16}
-    steps = {
-        "epochs": epochs,
-        "seed": seed,
-        "warmup_epochs": 0.1,
-        "final_learning_rate": 0.0003,
-        "batch_size": 32,
-    }
+    rate = {"warmup_epochs": 0.1, "final_learning_rate": 0.0003}
+    steps = {"epochs": epochs, "seed": seed, "batch_size": 32, **rate}
     machine = {"accelerator": "cpu", "precision": "32-true", "channels_last": True, "workers": 0}
     return Options.from_flat({**data, **images, **model, **steps, **machine, "passes": 5, "sheet": 0})
 

@@ -215,7 +215,7 @@ class Pictures:
         import cv2
         from PIL import Image as Pillow
 
-        from training.draw_boxes import draw_boxes
+        from training.pictures import draw_boxes
 
         sure = found["scores"] >= self.least
         rows = sure.nonzero()[:, 0].tolist()

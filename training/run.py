@@ -21,9 +21,9 @@ from lightning.pytorch.tuner.tuning import Tuner
 
 from data.records import InputError
 from training.checkpoint import load_state, load_trained, read_checkpoint
-from training.curves import draw_curves, draw_learning_rates
 from training.late_imports import lean_imports
 from training.options import check_batch_size, require
+from training.pictures import draw_curves, draw_learning_rates
 from training.provenance import provenance
 from training.run_state import RunFolder, RunState, interrupted_state, locked, make_folder
 from training.task import Report, Task, Trained

@@ -13,9 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from detector import YOLO
 from detector.grid import GridTargets, Prediction
 from detector.loss import yolo_loss
-from training.curves import draw_curves
-from training.draw_boxes import draw_boxes
 from training.module import TrainingModule
+from training.pictures import draw_boxes, draw_curves
 from training.tasks.classification_module import ClassifierModule
 from training.tasks.detection import DETECTION
 from training.tasks.detection_module import DetectorModule

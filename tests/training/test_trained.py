@@ -15,6 +15,7 @@ import sys
 import time
 import zipfile
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -296,6 +297,16 @@ def test_predict_writes_what_the_diagnosis_reads(run, trained, scenes, photograp
     assert read_photograph(pictures[0]).shape == read_photograph(photographs[0]).shape
 
 
+@pytest.fixture
+def predicted(run, photographs, within):
+    """Runs predict.py on the first photographs: ``predicted(out, *words)``."""
+
+    def call(out, *words, count=1):
+        return within(predict, [run, *photographs[:count], "--score", 0.0001, "--out", out, *words])
+
+    return call
+
+
 def test_predict_on_a_video(run, within, tmp_path):
     file, out = write_video(tmp_path / "clip.mp4", 5), tmp_path / "out"
     words = (run, file, "--every", 2, "--score", 0.0001, "--draw-score", 0, "--out", out)
@@ -315,27 +326,27 @@ def test_predict_on_a_video(run, within, tmp_path):
     assert not (out / "pictures").exists()
 
 
-def test_kind_predict_deletes_no_corrections(run, photographs, within, tmp_path):
+def test_kind_predict_deletes_no_corrections(predicted, photographs, tmp_path):
     """What was corrected in the folder of a prediction, or laid beside it, is left and named."""
     out = tmp_path / "out"
-    words = (run, *photographs[:2], "--score", 0.0001, "--draw-score", 0.0002, "--out", out)
-    assert within(predict, words).is_done()
-    assert within(predict, words).code == 0  # as it was written, it is replaced
+    again = partial(predicted, out, "--draw-score", 0.0002, count=2)
+    assert again().is_done()
+    assert again().is_done()  # as it was written, it is replaced
     text = out / "annotations" / f"{photographs[1].stem}.xml"
     for file, content in ((text, "<annotation/>"), (out / "pictures" / "mine.txt", "notes")):
         before = file.read_text() if file.exists() else None
         file.write_text(content)
         kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        result = within(predict, words)
+        result = again()
         assert result.is_refused(f"error: {file}: found a file that was changed since", "--out")
         assert kept == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         file.write_text(before) if before is not None else file.unlink()
     (out / "annotations" / "link.xml").symlink_to(text)
-    assert within(predict, words).is_refused("link.xml: found a file that")
+    assert again().is_refused("link.xml: found a file that")
     (out / "annotations" / "link.xml").unlink()
     (out / "notes.txt").write_text("beside the results")
     (out / f".predict-{os.getpid()}").mkdir()  # of one that was killed
-    assert within(predict, words).is_done()
+    assert again().is_done()
     assert (out / "notes.txt").is_file()
 
 
@@ -380,15 +391,15 @@ def test_kind_predict_where_there_is_no_room(size, kinds, named, run, photograph
         assert contents(out) == kept
 
 
-def test_kind_predict_says_where_nothing_is_drawn(run, photographs, within, tmp_path):
-    words = (run, *photographs[:2], "--score", 0.0001, "--out", tmp_path / "out")
-    result = within(predict, (*words, "--draw-score", 0.99))
+def test_kind_predict_says_where_nothing_is_drawn(predicted, tmp_path):
+    again = partial(predicted, tmp_path / "out", count=2)
+    result = again("--draw-score", 0.99)
     images = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
     best = max(found["score"] for image in images for found in image["detections"])
     assert f" files; none reaches --draw-score 0.99: the best has {best:.2g}\n" in result.out
     for words_more in (("--draw-score", 0), ("--draw-score", 0.99, "--write", "json")):
-        assert "draw-score" not in within(predict, (*words, *words_more)).out
-    nothing = within(predict, (*words, "--score", 1))
+        assert "draw-score" not in again(*words_more).out
+    nothing = again("--score", 1)
     assert ": 0 detections in 2 images of 2 files\n" in nothing.out
 
 
@@ -751,15 +762,12 @@ def test_kind_a_signal_ends_predict_and_export_in_a_line(
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_kind_a_signal_while_a_prediction_replaces_another(
-    number, run, photographs, within, tmp_path, monkeypatch
-):
+def test_kind_a_signal_while_a_prediction_replaces_another(number, predicted, tmp_path, monkeypatch):
     """The exchange ends first, and the line says so."""
-    words = (run, *photographs[:2], "--score", 0.0001, "--draw-score", 0, "--out")
-    assert within(predict, (*words, tmp_path / "new", "--nms", 0.3)).is_done()
+    out, words = tmp_path / "out", ("--draw-score", 0)
+    assert predicted(tmp_path / "new", *words, "--nms", 0.3, count=2).is_done()
     new = contents(tmp_path / "new")
-    out = tmp_path / "out"
-    assert within(predict, (*words, out)).is_done()
+    assert predicted(out, *words, count=2).is_done()
     assert contents(out) != new
     move, moves = Path.replace, count()
 
@@ -769,7 +777,7 @@ def test_kind_a_signal_while_a_prediction_replaces_another(
         return move(source, target)
 
     monkeypatch.setattr(Path, "replace", interrupted)
-    result = within(predict, (*words, out, "--nms", 0.3))
+    result = predicted(out, *words, "--nms", 0.3, count=2)
     said = f"stopped by {number}; the prediction in {out} is complete\n"
     assert (result.code, result.err) == (128 + getattr(signal, number), said)
     assert contents(out) == new
@@ -778,10 +786,10 @@ def test_kind_a_signal_while_a_prediction_replaces_another(
 
 @pytest.mark.parametrize("fails_at", range(9))
 def test_kind_an_exchange_that_fails_leaves_the_earlier_prediction(
-    fails_at, run, photographs, within, tmp_path, monkeypatch
+    fails_at, predicted, tmp_path, monkeypatch
 ):
-    words = (run, *photographs[:1], "--score", 0.0001, "--draw-score", 0, "--out", tmp_path)
-    assert within(predict, words).is_done()
+    words = (tmp_path, "--draw-score", 0)
+    assert predicted(*words).is_done()
     earlier = contents(tmp_path)
     move, moves = Path.replace, count()
 
@@ -791,7 +799,7 @@ def test_kind_an_exchange_that_fails_leaves_the_earlier_prediction(
         return move(source, target)
 
     monkeypatch.setattr(Path, "replace", refused)
-    result = within(predict, (*words, "--nms", 0.3))
+    result = predicted(*words, "--nms", 0.3)
     assert result.is_refused("Operation not permitted; expected a folder to write to, by --out")
     assert contents(tmp_path) == earlier
 
@@ -810,9 +818,9 @@ def test_kind_predict_into_a_pipe_that_nobody_reads(run, photographs, tmp_path, 
     assert (tmp_path / "predictions.json").is_file()
 
 
-def test_two_predictions_in_one_folder(run, photographs, within, tmp_path):
+def test_two_predictions_in_one_folder(predicted, tmp_path):
     with locked(tmp_path):
-        result = within(predict, (run, photographs[0], "--out", tmp_path))
+        result = predicted(tmp_path)
     assert result.is_refused(tmp_path, "another process works in this folder", "another --out")
 
 

@@ -227,7 +227,7 @@ class RunImages(NamedTuple):
     similar: tuple[tuple[str, ...], ...]
 
 
-class TestImages(NamedTuple):
+class ScoredImages(NamedTuple):
     """The images that a detector is scored on."""
 
     images: DetectionDataset
@@ -450,14 +450,14 @@ class DetectionTask(Task):
 
     def read_test(
         self, options: Options, hyper_parameters: Mapping[str, Any], source: Path, data: RunImages | None
-    ) -> TestImages:
+    ) -> ScoredImages:
         """The test images; InputError for another input size or other classes than the detector has."""
         from data.augment import eval_transform
         from data.detection import DetectionDataset
 
         if data is not None:
             assert data.test is not None  # else nothing is scored
-            return TestImages(data.test, data.similar)
+            return ScoredImages(data.test, data.similar)
         classes, size = tuple(hyper_parameters["classes"]), hyper_parameters["input_size"]
         if size != options.data.input_size:
             expected = f"{size}, as {source} was trained"
@@ -465,14 +465,14 @@ class DetectionTask(Task):
         truth, similar = read_test_data(options.data, classes)
         if truth.classes != classes:
             raise _other_classes(source, classes, truth.classes, "the test")
-        return TestImages(DetectionDataset(truth, eval_transform(size)), similar)
+        return ScoredImages(DetectionDataset(truth, eval_transform(size)), similar)
 
-    def test_facts(self, options: Options, test: TestImages) -> dict[str, Any]:
+    def test_facts(self, options: Options, test: ScoredImages) -> dict[str, Any]:
         """Number and lists of the test images."""
         return {"images": {"test": len(test.images)}, "test": options.data.test_lists}
 
     def score(
-        self, trained: Trained, options: Options, test: TestImages, report: Report, device: torch.device
+        self, trained: Trained, options: Options, test: ScoredImages, report: Report, device: torch.device
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table

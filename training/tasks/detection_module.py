@@ -33,9 +33,9 @@ from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.metric import ErrorBreakdown
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
-from training.draw_boxes import draw_boxes
 from training.loggers import log_pictures
 from training.module import TrainedBatch, TrainingModule, learning_rate
+from training.pictures import draw_boxes
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
 from training.trainer import OUT_OF_MEMORY, autocast
 

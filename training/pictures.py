@@ -1,4 +1,4 @@
-"""The curves of a training, drawn from its log."""
+"""Pictures: boxes on a photograph, and the curves of a training, drawn from its log."""
 
 from __future__ import annotations
 
@@ -6,20 +6,84 @@ import csv
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from colorsys import hsv_to_rgb
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
 
 from data.formats.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_curves", "draw_learning_rates"]
+__all__ = ["draw_boxes", "draw_curves", "draw_learning_rates"]
 
+LARGEST_SIDE_PER_LINE_WIDTH = 300
+"""Pixels of a photograph's longer side for each pixel of the width of a line."""
+EQUAL_CONTRAST = 0.18
+"""Luminance with as much contrast to white as to black."""
 VALIDATION_LOSS = "val/loss"
 PANELS = {"loss": "loss", "val/": "validation scores", "learning_rate": "learning rate"}
 """Each panel: prefix of its names in the log, and its title; the validation loss is in the first."""
 MOST_POINTS = 2000
+
+
+@cache
+def _font() -> str:
+    """A font that knows most alphabets; Pillow's own knows Latin letters alone."""
+    matplotlib = find_spec("matplotlib")  # not imported, which takes a while just before the first step
+    assert matplotlib is not None
+    return str(Path(str(matplotlib.origin)).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    """The colour of a class, the same in every photograph; neighbours differ much."""
+    red, green, blue = hsv_to_rgb(label * 0.618034 % 1, 1, 1)
+    return int(red * 200), int(green * 200), int(blue * 200)
+
+
+def _letters(colour: tuple[int, int, int]) -> str:
+    """The colour of letters that stand out from another one, by the luminance of sRGB (WCAG)."""
+    red, green, blue = ((value / 255 + 0.055) ** 2.4 / 1.055**2.4 for value in colour)
+    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < EQUAL_CONTRAST else "black"
+
+
+def draw_boxes(
+    pixels: NDArray[np.uint8], boxes: Tensor, labels: Tensor, texts: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Pixels ``(H, W, 3)`` with boxes ``(n, 4)`` xyxy, each in the colour of its label, with its text.
+
+    Examples
+    --------
+    >>> black, box = np.zeros((60, 80, 3), np.uint8), torch.tensor([[5, 5, 50, 50.0]])
+    >>> drawn = draw_boxes(black, box, torch.tensor([0]), ["a"])
+    >>> drawn.shape, bool(drawn.any())
+    ((60, 80, 3), True)
+    """
+    if not len(boxes):
+        return pixels
+    width = math.ceil(max(pixels.shape[:2]) / LARGEST_SIDE_PER_LINE_WIDTH)
+    order = range(len(boxes) - 1, -1, -1)  # the best on top
+    colours = [_colour(int(labels[row])) for row in order]
+    drawn = draw_bounding_boxes(
+        torch.from_numpy(pixels.copy()).movedim(-1, 0),
+        boxes.flip(0),
+        [texts[row] for row in order],
+        colours,
+        width=width,
+        font=_font(),
+        font_size=8 + 4 * width,
+        label_colors=[_letters(colour) for colour in colours],
+        fill_labels=True,
+    )
+    return np.ascontiguousarray(drawn.movedim(0, -1).numpy())
 
 
 def _figure(width: float) -> Figure:
