@@ -14,6 +14,7 @@ from data.formats import read_found
 from data.records import Detections, GroundTruth, InputWarning
 from diagnosis import diagnose
 from diagnosis.metric import ErrorBreakdown
+from training.task import Report
 from training.tasks.detection_module import (
     Evaluated,
     Objects,
@@ -134,9 +135,8 @@ def test_summary_is_mean_and_deviation_over_passes():
 def test_nothing_found_is_null_and_no_nan(tmp_path):
     """No detection: there are no shares. Nothing in the files is a NaN, which would be no JSON."""
     nothing = Detections(TRUTH.images, TRUTH.classes, [], [], [], [])
-    diagnosis = write_diagnosis(
-        Evaluated([nothing], nothing), TRUTH, (), tmp_path, name="empty", provenance={"seed": 1}, sheet=0
-    )
+    report = Report(tmp_path, "empty", {"seed": 1}, {})
+    diagnosis = write_diagnosis(Evaluated([nothing], nothing), TRUTH, (), report, sheet=0)
     assert diagnosis.name == "empty"
     for file in tmp_path.rglob("*.json"):
         json.loads(file.read_text(), parse_constant=lambda word, file=file: pytest.fail(f"{file}: {word}"))
@@ -151,7 +151,7 @@ def test_nothing_found_is_null_and_no_nan(tmp_path):
 @pytest.mark.usefixtures("undrawn")
 def test_first_pass_is_written_and_every_pass_scored(tmp_path):
     singles = passes(0.1, 0.9)
-    write_diagnosis(Evaluated(singles, singles[0]), TRUTH, (), tmp_path, name="x", provenance={}, sheet=0)
+    write_diagnosis(Evaluated(singles, singles[0]), TRUTH, (), Report(tmp_path, "x", {}, {}), sheet=0)
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["passes"] == 2
     assert len(scores["single_passes"]["map"]["area"]["values"]) == 2
@@ -174,7 +174,7 @@ def test_kind_no_name_fails_a_run_after_its_training(image, name, tmp_path):
     truth = GroundTruth(names, classes, [[90, 60]] * 2, [0, 1], [0, 1], [[10, 10, 50, 40], [0, 0, 32, 32]])
     found = Detections(names, classes, [0, 1], [0, 1], [0.9, 0.8], truth.boxes)
     with pytest.warns(InputWarning, match="no VOC text is written: "):
-        write_diagnosis(Evaluated([found], found), truth, (), tmp_path, name="x", provenance={}, sheet=0)
+        write_diagnosis(Evaluated([found], found), truth, (), Report(tmp_path, "x", {}, {}), sheet=0)
     folder = tmp_path / "detections"
     assert {path.name for path in folder.iterdir()} == {"detections.json", "ground_truth.json"}
     assert json.loads((tmp_path / "scores.json").read_text())["single_passes"]["map"]["area"]["mean"] == 1

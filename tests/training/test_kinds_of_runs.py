@@ -95,7 +95,6 @@ def test_kind_weights_that_are_not_finite_replace_no_checkpoint(small, tmp_path,
     assert all(value.isfinite().all() for value in state["state_dict"].values())
 
 
-@pytest.mark.usefixtures("unscored")
 def test_kind_no_file_is_written_to_tmpdir(small, tmp_path, monkeypatch):
     """It may have no room, or not be there."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))

@@ -208,14 +208,7 @@ class ClassificationTask(Task):
         )
 
     def loader(
-        self,
-        images: Any,
-        options: Options,
-        batch_size: int,
-        *,
-        train: bool,
-        device: torch.device,
-        **ranks: int,
+        self, images: Any, options: Any, batch_size: int, *, train: bool, device: torch.device, **ranks: int
     ) -> EpochLoader[ClassificationBatch]:
         """Batches of images and labels; small data sets are held on the device of the process."""
         from data.classification import classification_loader

@@ -417,14 +417,7 @@ class DetectionTask(Task):
         )
 
     def loader(
-        self,
-        images: Any,
-        options: Options,
-        batch_size: int,
-        *,
-        train: bool,
-        device: torch.device,
-        **ranks: int,
+        self, images: Any, options: Any, batch_size: int, *, train: bool, device: torch.device, **ranks: int
     ) -> EpochLoader[Batch]:
         """Batches of images and boxes."""
         from data.detection import detection_loader
@@ -490,10 +483,8 @@ class DetectionTask(Task):
             precision=options.machine.precision,
             channels_last=options.machine.channels_last,
         )
-        diagnosis = write_diagnosis(
-            found, images.truth, test.similar, report.out, name=report.name, provenance=report.provenance,
-            sheet=options.evaluation.sheet, scored=report.scored,
-        )  # fmt: skip
+        sheet = options.evaluation.sheet
+        diagnosis = write_diagnosis(found, images.truth, test.similar, report, sheet=sheet)
         print("\n".join(["", table([diagnosis]), "", *sentences([diagnosis]), ""]))
         files = {"scores": "scores.json", "detections": "detections", "diagnosis": "diagnosis"}
         files["page"] = "diagnosis/report.html"

@@ -36,6 +36,7 @@ from diagnosis.words import comparison_sentences
 from training.loggers import log_pictures
 from training.module import TrainedBatch, TrainingModule, learning_rate
 from training.pictures import draw_boxes
+from training.task import Report
 from training.tasks.detection_options import EvaluationOptions, Options, scaled_sizes
 from training.trainer import OUT_OF_MEMORY, autocast
 
@@ -474,23 +475,21 @@ def write_diagnosis(
     evaluated: Evaluated,
     truth: GroundTruth,
     similar: Sequence[Sequence[str]],
-    out: Path,
+    report: Report,
     *,
-    name: str,
-    provenance: dict[str, Any],
     sheet: int,
-    scored: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Write detections, ``scores.json`` and ``diagnosis/`` into a run's folder.
 
     The detections and the diagnosis are those of the first single pass; ``scores.json`` has every pass and
-    the averaged prediction, after `scored`: the file and epoch of the checkpoint.
+    the averaged prediction.
 
     Returns
     -------
     Diagnosis
         Of the first pass.
     """
+    out, name = report.out, report.name
     diagnoses = [diagnose(truth, found, name=name, similar=similar) for found in evaluated.passes]
     averaged = diagnoses[0]
     if len(diagnoses) > 1:
@@ -503,14 +502,14 @@ def write_diagnosis(
     write_coco_ground_truth(truth, folder / "ground_truth.json")
     scores = {
         "name": name,
-        **(scored or {}),
+        **report.scored,
         "test_images": len(truth.images),
         "passes": len(diagnoses),
         "single_passes": summarize(diagnoses),
         "averaged_prediction": summarize([averaged]),
     }
     write_text(out / "scores.json", json.dumps(scores, indent=1))
-    write_comparison([diagnoses[0]], out / "diagnosis", provenance=provenance, sheet=sheet)
+    write_comparison([diagnoses[0]], out / "diagnosis", provenance=report.provenance, sheet=sheet)
     return diagnoses[0]
 
 
