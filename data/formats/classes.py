@@ -124,7 +124,7 @@ def _label_map(path: Path) -> tuple[str, ...]:
 
 
 def write_classes(folder: Path | str, classes: ClassList) -> None:
-    """Write the ``classes.yaml`` that makes `folder` a VOC tree with classes of its own."""
+    """Write the ``classes.yaml`` that names the classes of the VOC tree `folder`."""
     import yaml  # late, as in `read_yaml`
 
     content = {"classes": list(classes.names), "similar": [list(group) for group in classes.similar]}
@@ -144,7 +144,7 @@ def _listed(where: str, values: Any) -> tuple[str, ...]:
 def class_names(values: Sequence[Any], where: Callable[[int], str]) -> tuple[str, ...]:
     """The names of classes, whatever format they come from: texts, not blank, each once.
 
-    `where` says where the name of an index stands. Whole numbers are names too, as in ``names: [0, 1, 2]``.
+    `where` gives the place of an index in messages. Whole numbers are names too, as in ``names: [0, 1, 2]``.
 
     Raises
     ------

@@ -149,7 +149,7 @@ class PlainResult(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class PlainAnnotation(msgspec.Struct, gc=False):
-    """An object whose ids and flags are numbers, without attributes; NaN stands for what is not there."""
+    """An object whose ids and flags are numbers, without attributes; what is missing is NaN."""
 
     image_id: float
     category_id: float
@@ -527,7 +527,7 @@ def _indices(ids: Sequence[Id] | NDArray[np.int64], known: Sequence[int | str]) 
 
 
 def _check_parts(path: Path, content: bytes, annotations: msgspec.Raw | None = None) -> None:
-    """Raise InputError where a list is in the file twice: a parser keeps the last without a word.
+    """Raise InputError where a list is in the file twice: a parser silently takes the last.
 
     What is within `annotations`, a view of `content`, need not be looked at.
     """

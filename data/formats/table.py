@@ -392,21 +392,21 @@ def _read_csv_lines(
     import pyarrow as pa
 
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
-    wanted, kept, lines = (*columns.texts, *columns.numbers), list[list[Any]](), list[int]()
+    wanted, cells, lines = (*columns.texts, *columns.numbers), list[list[Any]](), list[int]()
     try:
         names = next(row for row in reader if any(row))
         places = [names.index(name) for name in wanted]
         for row in filter(None, reader):
             read = _read_cells(row, places, len(columns.texts), names, comma)
             if isinstance(read, list):
-                kept.append(read)
+                cells.append(read)
                 lines.append(reader.line_num)
             else:
                 faults.add(f"{path}:{reader.line_num}", read)
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}", f"malformed CSV ({error})", EXPECTED) from None
     types = [pa.string()] * len(columns.texts) + [pa.float64()] * len(columns.numbers)
-    arrays = [pa.array([row[i] for row in kept], kind) for i, kind in enumerate(types)]
+    arrays = [pa.array([row[i] for row in cells], kind) for i, kind in enumerate(types)]
     table = pa.table(arrays, list(wanted))
     where = lambda row: f"{path}:{lines[row]}"  # noqa: E731
     return _detections(table, columns, truth, faults, where, typed=False)

@@ -220,6 +220,16 @@ def test_a_list_that_is_there_twice(tmp_path, part, fields):
         read_coco(path)
 
 
+def test_the_first_fault_of_the_file_is_named(tmp_path):
+    path = write_truth(tmp_path, [DOG, DOG | {"iscrowd": 5}, {}])
+    with pytest.raises(InputError, match=r"annotations\[1\]: found 5 as iscrowd"):
+        read_coco(path)
+    with pytest.warns(
+        UserWarning, match=r"2 of 3 annotations left out .2 malformed., the first .*\[1\]: found 5"
+    ):
+        assert len(read_coco(path, lenient=True)) == 1
+
+
 def test_a_byte_order_mark(tmp_path):
     path = write_truth(tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

@@ -196,9 +196,11 @@ def test_kind_a_table_with_names_and_ids(tmp_path, suffix):
         found = read_table(path, truth)
     assert (found.image_index.tolist(), found.labels.tolist()) == ([0, 1], [0, 1])
     write(pa.table(names | boxes | {"image_id": [1, 1], "category_id": [1, 1]}), path)
-    told = pytest.warns(InputWarning, match="category_id '?1'?, which is 'cat', contradicts category_name")
+    of_class = pytest.warns(
+        InputWarning, match="category_id '?1'?, which is 'cat', contradicts category_name"
+    )
     with (
-        told,
+        of_class,
         pytest.warns(InputWarning, match="found.*image_id '?1'?, which is '0002', contradicts file_name"),
     ):
         found = read_table(path, truth)
@@ -373,8 +375,8 @@ def test_kind_boxes_of_another_convention(tmp_path, four, reader, form, normaliz
         with silently():
             assert len(read_boxes(tmp_path, four, values, reader)) == count
         return
-    told = pytest.warns(InputWarning, match=f"look like {form}.*: {options} reads them so")
-    with told, contextlib.suppress(InputError):  # inverted boxes are refused besides
+    noticed = pytest.warns(InputWarning, match=f"look like {form}.*: {options} reads them so")
+    with noticed, contextlib.suppress(InputError):  # inverted boxes are refused besides
         read_boxes(tmp_path, four, values, reader)
     with silently():
         found = read_boxes(tmp_path, four, values, reader, box_format=form, normalized=normalized)

@@ -43,7 +43,9 @@ EXPECTED = ([0, 0, 2], [1, 0, 1], [0.5, 0.25, 0.75], [BOX, OTHER, BOX])
 
 def test_a_list_is_in_the_order_of_the_images(truth):
     assert columns(from_predictions([TWO, EMPTY, ONE], truth)) == EXPECTED
-    assert columns(from_predictions((TWO, {"boxes": [], "scores": [], "labels": []}, ONE), truth)) == EXPECTED
+    unmasked = ONE | {"boxes": np.ma.masked_array([BOX])}
+    given = (TWO, {"boxes": [], "scores": [], "labels": []}, unmasked)
+    assert columns(from_predictions(given, truth)) == EXPECTED
 
 
 @pytest.mark.parametrize(
