@@ -232,9 +232,11 @@ def probe(run: Run) -> float:
     """
     import torch
 
+    from training.command import quiet
     from training.options import MachineOptions
     from training.trainer import autocast, make_device
 
+    quiet()
     options = resolved(run.script, run.options)
     batch, side = int(options["batch_size"]), image_side(run, options)
     device = make_device(MachineOptions(accelerator=options["accelerator"]))

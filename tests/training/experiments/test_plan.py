@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -279,6 +280,16 @@ def test_cost_grows_with_epochs_data_and_passes() -> None:
 def test_a_device_that_is_not_there_is_not_probed_on_another() -> None:
     with pytest.raises(InputError, match="--accelerator: found what cannot be done here"):
         probe(Run("a", "train_classify", {**NAMED, "width": 0.0625, "accelerator": "mps", "seed": 0}))
+
+
+def test_a_probe_says_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("lightning.pytorch")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(caplog.handler)
+    options = {**NAMED, "width": 0.0625, "batch_size": 2, "accelerator": "cpu", "seed": 0}
+    assert probe(Run("a", "train_classify", options)) > 0
+    logger.removeHandler(caplog.handler)
+    assert caplog.records == []
 
 
 def test_lists_of_ones_own_are_counted(tmp_path: Path) -> None:
