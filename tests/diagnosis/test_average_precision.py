@@ -1,6 +1,5 @@
 """Average precision: by hand, against loops that follow the rules, and against pycocotools fed with files."""
 
-import json
 import statistics
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.formats import write_coco_detections, write_coco_ground_truth
 from data.records import Detections, GroundTruth
 from diagnosis import average_precision, match, precision_recall_curve
 from diagnosis.average_precision import AP_KINDS
@@ -174,39 +174,17 @@ def test_nothing_at_all_raises_no_warning():
 # ---- COCO's twelve scores, against pycocotools with its default parameters ---
 
 
-def by_pycocotools(truth, detections, folder):
-    """Its twelve numbers, and AP by class in each range of sizes, ``(4, C)``."""
-
-    def entry(record, i):
-        x1, y1, x2, y2 = map(float, record.boxes[i])
-        where = {"image_id": int(record.image_index[i]) + 100, "category_id": int(record.labels[i]) + 7}
-        return where | {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
-
-    areas = truth.attributes.get("area")
-    annotations = [
-        entry(truth, i)
-        | {"id": i + 1, "iscrowd": int(truth.crowd[i] or truth.difficult[i])}
-        | ({} if areas is None else {"area": float(areas[i])})
-        for i in range(len(truth))
-    ]
-    found = [{"score": float(detections.scores[i]), **entry(detections, i)} for i in range(len(detections))]
-    content = {
-        "images": [{"id": i + 100} for i in range(len(truth.images))],
-        "categories": [{"id": i + 7} for i in range(len(truth.classes))],
-        "annotations": annotations,
-    }
-    (folder / "truth.json").write_text(json.dumps(content))
-    (folder / "found.json").write_text(json.dumps(found))
-    evaluation = pycocotools_evaluation(folder / "truth.json", folder / "found.json")
-    precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])[..., -1]
-    return np.where(evaluation.stats < 0, np.nan, evaluation.stats), precision.mean(axis=(0, 1)).T
-
-
 def compared(truth, detections, folder):
-    stats, by_class = by_pycocotools(truth, detections, folder)
+    """Our twelve numbers, which are pycocotools', and so is AP by class in each range of sizes."""
+    write_coco_ground_truth(truth, folder / "truth.json")
+    write_coco_detections(detections, folder / "found.json")
+    evaluation = pycocotools_evaluation(folder / "truth.json", folder / "found.json")
     table = coco_table(match(truth, detections))
     assert tuple(table.mean()) == SCORES
+    stats = np.where(evaluation.stats < 0, np.nan, evaluation.stats)
     np.testing.assert_allclose(list(table.mean().values()), stats, rtol=0, atol=1e-12)
+    precision = np.where(evaluation.eval["precision"] < 0, np.nan, evaluation.eval["precision"])[..., -1]
+    by_class = precision.mean(axis=(0, 1)).T
     for size, expected in zip(("", "_small", "_medium", "_large"), by_class, strict=True):
         np.testing.assert_allclose(getattr(table, f"ap{size}"), expected, rtol=0, atol=1e-12)
     whole = average_precision(truth, detections)
