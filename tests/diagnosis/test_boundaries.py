@@ -16,6 +16,7 @@ from diagnosis import (
 )
 from diagnosis.__main__ import main
 from diagnosis.breakdown import referenced_objects
+from tests.data.scenes import voc_xml, write_image
 from tests.diagnosis.scenes import BOX, FAR, matched
 
 CLASSES = ("bird", "cat", "dog")
@@ -128,19 +129,12 @@ def test_a_gain_is_never_negative():
 
 @pytest.mark.parametrize("place", ["a.jpg", "deep/down/a.png", "a.JPEG"])
 def test_a_photograph_is_found_by_its_name_alone_in_whichever_folder(place, tmp_path, capsys):
-    from PIL import Image
-
-    picture = tmp_path / "pictures" / place
-    picture.parent.mkdir(parents=True)
-    Image.new("RGB", (100, 80)).save(picture)
+    write_image(tmp_path / "pictures" / place, (100, 80))
     tree = tmp_path / "VOC2007"
     for folder in ("Annotations", "ImageSets/Main"):
         (tree / folder).mkdir(parents=True)
     (tree / "ImageSets" / "Main" / "test.txt").write_text("a\n")
-    (tree / "Annotations" / "a.xml").write_text(
-        "<annotation><size><width>100</width><height>80</height><depth>3</depth></size><object><name>dog</name>"
-        "<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>50</xmax><ymax>50</ymax></bndbox></object></annotation>"
-    )
+    (tree / "Annotations" / "a.xml").write_text(voc_xml([("dog", (11, 11, 50, 50))], (100, 80)))
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "comp4_det_test_dog.txt").write_text("a 0.9 11 11 50 50\n")
     words = [
