@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from data.records import GroundTruth
+
 CATEGORIES = ({"id": 1, "name": "cat"}, {"id": 2, "name": "dog"})
 
 
@@ -56,6 +58,22 @@ def write_image(path: Path, size: tuple[int, int]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", size).save(path)
     return path
+
+
+def save_turned(pixels: Any, path: Path, orientation: int, **options: Any) -> Path:
+    """A photograph (H, W) or (H, W, 3) with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif, **options)
+    return path
+
+
+def truth_of(
+    path: str | Path, size: tuple[int, int], boxes: Sequence[Sequence[float]] = (), **more: Any
+) -> Any:
+    """Ground truth of one image, its objects all of one class."""
+    none = [0] * len(boxes)
+    return GroundTruth([Path(path).stem], ["thing"], [size], none, none, boxes, files=[path], **more)
 
 
 def write_yolo(

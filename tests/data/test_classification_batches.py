@@ -1,15 +1,12 @@
 """Batches: the same for the same (seed, epoch, index), wherever and with whomever they are made."""
 
 import io
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
@@ -18,7 +15,6 @@ from data.classification import (
     AREA,
     ASPECT,
     ArrayImages,
-    ClassificationBatch,
     FileImages,
     Normalization,
     centre_crop,
@@ -28,20 +24,19 @@ from data.classification import (
     draw_crops,
     training_crop,
 )
-from data.image_set import ImageFiles, ImageSet, Statistics, read_image_folders, statistics_of
-from data.loader import EpochLoader
+from data.image_set import ImageSet, Statistics, read_image_folders
 from data.records import InputError
 
 CLASSES = ("a", "b", "c")
 
 
-def noise(count: int, side: int = 8) -> ImageSet:
+def noise(count, side=8):
     random = np.random.default_rng(count)
     images = random.integers(1, 256, (count, 3, side, side), dtype=np.uint8)
     return ImageSet(images, np.arange(count, dtype=np.int64) % 3, CLASSES)
 
 
-def epoch_of(loader: EpochLoader[ClassificationBatch], epoch: int) -> dict[int, NDArray[np.uint8]]:
+def epoch_of(loader, epoch):
     """Each image of an epoch, by its index."""
     loader.set_epoch(epoch)
     found = {}
@@ -50,7 +45,7 @@ def epoch_of(loader: EpochLoader[ClassificationBatch], epoch: int) -> dict[int, 
     return found
 
 
-def assert_same(one: dict[int, NDArray[np.uint8]], other: dict[int, NDArray[np.uint8]]) -> None:
+def assert_same(one, other):
     assert one.keys() == other.keys()
     for index, image in one.items():
         np.testing.assert_array_equal(image, other[index])
@@ -60,7 +55,7 @@ def assert_same(one: dict[int, NDArray[np.uint8]], other: dict[int, NDArray[np.u
 
 
 @given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 9), st.integers(0, 4))
-def test_the_crop_is_torchvisions(count: int, height: int, width: int, padding: int) -> None:
+def test_the_crop_is_torchvisions(count, height, width, padding):
     generator = torch.Generator().manual_seed(hash((count, height, width, padding)) % 2**31)
     images = torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=generator)
     row, column = torch.randint(0, 2 * padding + 1, (2, count), generator=generator)
@@ -73,10 +68,10 @@ def test_the_crop_is_torchvisions(count: int, height: int, width: int, padding: 
         assert torch.equal(mine, functional.hflip(crop) if mirrored else crop)
 
 
-def test_the_draws_are_those_of_an_independent_splitmix() -> None:
+def test_the_draws_are_those_of_an_independent_splitmix():
     start = int(np.random.SeedSequence([2, 5, 9]).generate_state(1, np.uint64)[0])
 
-    def draw(index: int) -> list[int]:
+    def draw(index):
         z = (start + (index + 1) * 0x9E3779B97F4A7C15) % 2**64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
@@ -87,7 +82,7 @@ def test_the_draws_are_those_of_an_independent_splitmix() -> None:
     assert draw_crops(5, 9, index).T.tolist() == [draw(int(i)) for i in index]
 
 
-def test_all_crops_occur_equally_often_and_independently() -> None:
+def test_all_crops_occur_equally_often_and_independently():
     row, column, flip = draw_crops(0, 0, np.arange(81_000))
     for offsets in (row, column):
         assert set(offsets.tolist()) == set(range(9))
@@ -104,7 +99,7 @@ def test_all_crops_occur_equally_often_and_independently() -> None:
 # ---------------------------------------------------------------- normalisation
 
 
-def test_normalisation_is_torchvisions() -> None:
+def test_normalisation_is_torchvisions():
     mean, std = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
     statistics = Statistics(tuple(255 * x for x in mean), tuple(255 * x for x in std))
     images = torch.from_numpy(noise(4).images)
@@ -115,7 +110,7 @@ def test_normalisation_is_torchvisions() -> None:
     assert images.dtype == torch.uint8, "the batch is left as it is"
 
 
-def test_normalisation_has_no_state_and_leaves_alone_what_is_normalised() -> None:
+def test_normalisation_has_no_state_and_leaves_alone_what_is_normalised():
     module = Normalization(Statistics((1.0,), (2.0,)))
     assert module.state_dict() == {}
     assert list(module.parameters()) == []
@@ -123,17 +118,10 @@ def test_normalisation_has_no_state_and_leaves_alone_what_is_normalised() -> Non
     assert module(images) is images
 
 
-def test_each_channel_has_mean_0_and_deviation_1() -> None:
-    images = noise(60)
-    found = Normalization(statistics_of(images.images))(torch.from_numpy(images.images))
-    torch.testing.assert_close(found.mean(dim=(0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(found.std(dim=(0, 2, 3), correction=0), torch.ones(3), rtol=0, atol=1e-5)
-
-
 # ---------------------------------------------------------------- arrays
 
 
-def test_one_image_and_none() -> None:
+def test_one_image_and_none():
     (batch,) = classification_loader(noise(1), 128, train=True)
     assert batch["images"].shape == (1, 3, 8, 8)
     (batch,) = classification_loader(noise(1), 128, train=False)
@@ -142,7 +130,7 @@ def test_one_image_and_none() -> None:
         classification_loader(noise(3).select([]), 2, train=False)
 
 
-def test_evaluation_is_in_order_and_unchanged() -> None:
+def test_evaluation_is_in_order_and_unchanged():
     images = noise(11)
     batches = list(classification_loader(images, 4, train=False))
     assert [len(batch["labels"]) for batch in batches] == [4, 4, 3]
@@ -151,11 +139,11 @@ def test_evaluation_is_in_order_and_unchanged() -> None:
     assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(11))
 
 
-def test_training_sees_each_image_once_cropped_as_drawn_with_its_label() -> None:
+def test_training_sees_each_image_once_cropped_as_drawn_with_its_label():
     images = noise(12)
     loader = classification_loader(images, 4, train=True, seed=3)
     loader.set_epoch(5)
-    seen: list[int] = []
+    seen = []
     for batch in loader:
         index = batch["index"].numpy()
         seen += index.tolist()
@@ -171,8 +159,8 @@ def test_training_sees_each_image_once_cropped_as_drawn_with_its_label() -> None
     assert seen != sorted(seen)
 
 
-def test_an_image_is_the_same_in_every_batch_and_process_of_an_epoch() -> None:
-    def epoch(epoch: int = 2, size: int = 24, **options: int) -> dict[int, NDArray[np.uint8]]:
+def test_an_image_is_the_same_in_every_batch_and_process_of_an_epoch():
+    def epoch(epoch=2, size=24, **options):
         loader = classification_loader(noise(24), size, train=True, **{"seed": 1, **options})
         return epoch_of(loader, epoch)
 
@@ -184,21 +172,7 @@ def test_an_image_is_the_same_in_every_batch_and_process_of_an_epoch() -> None:
         assert any((other[index] != image).any() for index, image in whole.items())
 
 
-def test_a_resumed_epoch_equals_an_unbroken_one() -> None:
-    unbroken, stopped, resumed = (classification_loader(noise(20), 4, train=True, seed=7) for _ in range(3))
-    unbroken.set_epoch(3)
-    expected = list(unbroken)
-    stopped.set_epoch(3)
-    for _ in zip(range(2), stopped, strict=False):
-        pass
-    resumed.load_state_dict(stopped.state_dict())
-    rest = list(resumed)
-    assert len(rest) == 3
-    for found, wanted in zip(rest, expected[2:], strict=True):
-        assert all(torch.equal(found[key], wanted[key]) for key in ("images", "labels", "index"))
-
-
-def test_the_global_generators_are_left_alone() -> None:
+def test_the_global_generators_are_left_alone():
     np_state = np.random.get_state
     before = torch.get_rng_state(), str(np_state())
     list(classification_loader(noise(8), 4, train=True))
@@ -208,16 +182,19 @@ def test_the_global_generators_are_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "where"),
-    [({"seed": -1}, "seed"), ({"size": 0}, "input size"), ({"batch_size": 0}, "batch size")],
-)
-def test_wrong_arguments(arguments: dict[str, int], where: str) -> None:
-    options: dict[str, Any] = {"batch_size": 2, "train": False, **arguments}
+    [
+        ({"seed": -1}, "seed"), ({"size": 0}, "input size"), ({"batch_size": 0}, "batch size"),
+        ({"workers": -1}, "workers"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(arguments, where, files):
+    options = {"batch_size": 2, "train": False, **arguments}
     with pytest.raises(InputError, match=f"^{where}: "):
-        classification_loader(noise(3), **options)
+        classification_loader(files, **options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_makes_the_same_batches() -> None:
+def test_a_gpu_makes_the_same_batches():
     images = noise(64, side=32)
     normalise = Normalization(Statistics((130.0, 120.0, 110.0), (60.0, 61.0, 63.0)))
     keys = [(4, index) for index in range(64)]
@@ -225,7 +202,7 @@ def test_a_gpu_makes_the_same_batches() -> None:
     other = ArrayImages(images, device="cuda", augment=True, seed=9).__getitems__(keys)[0]
     assert other["images"].is_cuda
     for key in ("images", "labels", "index"):
-        assert torch.equal(mine[key], other[key].cpu())  # type: ignore[literal-required]
+        assert torch.equal(mine[key], other[key].cpu())
     expected = normalise(mine["images"])
     assert torch.equal(expected, normalise.cuda()(other["images"]).cpu())
 
@@ -233,14 +210,14 @@ def test_a_gpu_makes_the_same_batches() -> None:
 # ---------------------------------------------------------------- files
 
 
-def photograph(width: int, height: int, mode: str = "RGB") -> Image.Image:
+def photograph(width, height, mode="RGB"):
     random = np.random.default_rng(width)
     coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC).convert(mode)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("imagenet")
     sizes = [(300, 200), (180, 400), (256, 256), (901, 600), (40, 30), (500, 60)]
     modes = ["RGB", "L", "CMYK", "RGB", "RGB", "RGB"]
@@ -253,11 +230,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(folders: Path) -> ImageFiles:
+def files(folders):
     return read_image_folders(folders, "train")
 
 
-def test_evaluation_crops_are_torchvisions(files: ImageFiles) -> None:
+def test_evaluation_crops_are_torchvisions(files):
     reference = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
     for index in range(len(files)):
         with Image.open(files.file(index)) as image:
@@ -265,7 +242,7 @@ def test_evaluation_crops_are_torchvisions(files: ImageFiles) -> None:
         np.testing.assert_array_equal(centre_crop(files.file(index), 224), expected)
 
 
-def test_training_crops_are_torchvisions(files: ImageFiles) -> None:
+def test_training_crops_are_torchvisions(files):
     for index in range(len(files)):
         for seed in range(4):
             with Image.open(files.file(index)) as image:
@@ -280,11 +257,11 @@ def test_training_crops_are_torchvisions(files: ImageFiles) -> None:
                 assert np.abs(found.astype(int) - np.asarray(expected)).mean() < 2
 
 
-def test_a_large_jpeg_is_decoded_small(files: ImageFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_jpeg_is_decoded_small(files, monkeypatch):
     sizes = []
     crop = Image.Image.crop
 
-    def spy(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    def spy(image, box):
         sizes.append(image.size)
         assert 0 <= box[0] < box[2] <= image.width
         assert 0 <= box[1] < box[3] <= image.height
@@ -298,26 +275,26 @@ def test_a_large_jpeg_is_decoded_small(files: ImageFiles, monkeypatch: pytest.Mo
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 10**6))
-def test_drawn_crops_lie_within_the_image(width: int, height: int, seed: int) -> None:
+def test_drawn_crops_lie_within_the_image(width, height, seed):
     crop = draw_crop(width, height, np.random.default_rng(seed))
     assert 0 <= crop.left < crop.right <= width
     assert 0 <= crop.top < crop.bottom <= height
     if min(width, height) > 100 and ASPECT[0] <= width / height <= ASPECT[1]:
-        w, h = crop.right - crop.left, crop.bottom - crop.top
+        w, h = crop.size
         assert AREA[0] * 0.9 <= w * h / (width * height) <= 1
         assert ASPECT[0] * 0.95 <= w / h <= ASPECT[1] * 1.05
 
 
-def test_drawn_crops_are_spread_as_they_should_be() -> None:
+def test_drawn_crops_are_spread_as_they_should_be():
     crops = [draw_crop(400, 400, np.random.default_rng(seed)) for seed in range(3000)]
-    share = np.array([(c.right - c.left) * (c.bottom - c.top) for c in crops]) / 400**2
+    share = np.array([np.prod(crop.size) for crop in crops]) / 400**2
     assert share.min() < 0.1
     assert share.max() > 0.9
     assert abs(np.mean([c.flip for c in crops]) - 0.5) < 0.04
     assert abs(np.mean([c.left + c.right for c in crops]) - 400) < 10
 
 
-def test_batches_of_files(files: ImageFiles) -> None:
+def test_batches_of_files(files):
     loader = classification_loader(files, 4, train=False, size=64)
     batches = list(loader)
     assert [tuple(batch["images"].shape) for batch in batches] == [(4, 3, 64, 64), (3, 3, 64, 64)]
@@ -328,7 +305,7 @@ def test_batches_of_files(files: ImageFiles) -> None:
     np.testing.assert_array_equal(first[2].permute(1, 2, 0).numpy(), centre_crop(files.file(2), 64))
 
 
-def test_workers_and_batches_do_not_matter(files: ImageFiles) -> None:
+def test_workers_and_batches_do_not_matter(files):
     here = epoch_of(classification_loader(files, 1, train=True, size=32, seed=5), 1)
     there = epoch_of(classification_loader(files, 7, train=True, size=32, seed=5, workers=2), 1)
     assert_same(here, there)
@@ -337,7 +314,7 @@ def test_workers_and_batches_do_not_matter(files: ImageFiles) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_cannot_be_decoded_is_named(workers: int, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_decoded_is_named(workers, tmp_path):
     folder = tmp_path / "train" / "n01"
     folder.mkdir(parents=True)
     stream = io.BytesIO()

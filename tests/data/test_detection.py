@@ -2,12 +2,6 @@
 
 import io
 import pickle
-import random
-import subprocess
-import sys
-from collections.abc import Iterable
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import PIL
@@ -20,18 +14,18 @@ from PIL import Image
 from data.augment import eval_transform, train_transform
 from data.detection import (
     DetectionDataset,
-    Item,
     collate,
     detection_loader,
     read_image,
     split_validation,
 )
 from data.records import GroundTruth, InputError
+from tests.data.scenes import truth_of
 
 COUNT = 11
 
 
-def make_truth(folder: Path, count: int = COUNT) -> GroundTruth:
+def make_truth(folder, count=COUNT):
     """Images of 40×30 pixels, each of a grey of its own; image i has i % 3 objects."""
     files, image_index, labels, boxes, difficult = [], [], [], [], []
     for i in range(count):
@@ -57,16 +51,16 @@ def make_truth(folder: Path, count: int = COUNT) -> GroundTruth:
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> GroundTruth:
+def truth(tmp_path_factory):
     return make_truth(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
-def dataset(truth: GroundTruth) -> DetectionDataset:
+def dataset(truth):
     return DetectionDataset(truth, eval_transform(20))
 
 
-def replace_file(truth: GroundTruth, index: int, file: Path) -> GroundTruth:
+def replace_file(truth, index, file):
     files = [*truth.files[:index], file, *truth.files[index + 1 :]]
     columns = truth.images, truth.classes, truth.sizes, truth.image_index, truth.labels, truth.boxes
     return GroundTruth(*columns, files=files)
@@ -76,24 +70,25 @@ def replace_file(truth: GroundTruth, index: int, file: Path) -> GroundTruth:
 
 
 @pytest.mark.parametrize(("images", "message"), [([], "empty list"), (["a"], "files: found none")])
-def test_no_images_and_no_files(images: list[str], message: str) -> None:
+def test_no_images_and_no_files(images, message):
     with pytest.raises(InputError, match=message):
         DetectionDataset(GroundTruth(images, ["cat"], [[4, 4]] * len(images), [], [], []), eval_transform(20))
 
 
-def test_item_without_objects(dataset: DetectionDataset) -> None:
+def test_items_without_objects_and_their_batch(dataset):
     item = dataset[0]
-    assert item["image"].shape == (3, 20, 20)
-    assert item["image"].dtype == torch.uint8
-    assert item["boxes"].shape == (0, 4)
-    assert item["boxes"].dtype == torch.float32
-    assert item["labels"].shape == (0,)
-    assert item["labels"].dtype == torch.int64
-    assert item["difficult"].dtype == torch.bool
-    assert item["index"] == 0
+    kinds = {name: (tuple(value.shape), value.dtype) for name, value in item.items() if name != "index"}
+    assert kinds == {
+        "image": ((3, 20, 20), torch.uint8), "boxes": ((0, 4), torch.float32), "labels": ((0,), torch.int64),
+        "difficult": ((0,), torch.bool),
+    }  # fmt: skip
+    batch = collate([item, dataset[3]])
+    assert batch["images"].shape == (2, 3, 20, 20)
+    assert [len(target["boxes"]) for target in batch["targets"]] == [0, 0]
+    assert (batch["index"].tolist(), batch["index"].dtype) == ([0, 3], torch.int64)
 
 
-def test_item_with_objects(dataset: DetectionDataset) -> None:
+def test_item_with_objects(dataset):
     item = dataset[8]
     assert (item["image"] == 80).all()
     order = item["labels"].argsort()
@@ -103,39 +98,30 @@ def test_item_with_objects(dataset: DetectionDataset) -> None:
     np.testing.assert_allclose(item["boxes"][order], [[0, 0, 10, 12], [2, 2, 10, 12]], rtol=1e-6)
 
 
-def test_channels_stay_in_order(tmp_path: Path) -> None:
+def test_channels_stay_in_order(tmp_path):
     pixels = np.zeros((20, 20, 3), np.uint8)
     pixels[:5, :, 0], pixels[:, :7, 1], pixels[10:, :, 2] = 200, 150, 90
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    one = GroundTruth(["a"], ["cat"], [[20, 20]], [], [], [], files=[tmp_path / "a.png"])
-    image = DetectionDataset(one, eval_transform(20))[0]["image"]
+    image = DetectionDataset(truth_of(tmp_path / "a.png", (20, 20)), eval_transform(20))[0]["image"]
     np.testing.assert_array_equal(image.numpy(), pixels.transpose(2, 0, 1))
 
 
-def test_an_index_alone_is_one_of_epoch_0(truth: GroundTruth) -> None:
-    dataset = DetectionDataset(truth, train_transform(20))
-    assert torch.equal(dataset[4]["image"], dataset[0, 4]["image"])
-    assert not torch.equal(dataset[0, 4]["image"], dataset[1, 4]["image"])
-
-
-def test_a_dataset_pickles_and_iterating_ends(truth: GroundTruth) -> None:
+def test_a_key_may_be_an_index_and_a_dataset_pickles_and_ends(truth):
+    """An index alone is one of epoch 0."""
     dataset = DetectionDataset(truth, train_transform(20))
     again = pickle.loads(pickle.dumps(dataset))
-    for name in ("image", "boxes"):
-        assert torch.equal(again[2, 5][name], dataset[2, 5][name])  # type: ignore[literal-required]
-    assert [item["index"] for item in cast(Iterable[Item], dataset)] == list(range(COUNT))
+    assert torch.equal(dataset[4]["image"], again[0, 4]["image"])
+    assert not torch.equal(dataset[4]["image"], dataset[1, 4]["image"])
+    assert [item["index"] for item in (dataset)] == list(range(COUNT))
 
 
-def test_crowds_count_as_difficult(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    boxes = [[0, 0, 4, 4], [0, 0, 8, 8]]
-    one = GroundTruth(
-        ["a"], ["cat"], [[8, 8]], [0, 0], [0, 0], boxes, crowd=[0, 1], files=[tmp_path / "a.png"]
-    )
-    assert DetectionDataset(one, eval_transform(8))[0]["difficult"].tolist() == [False, True]
+def test_crowds_count_as_difficult(truth):
+    boxes = [[0, 0, 4, 4], [0, 0, 8, 8], [1, 1, 5, 5]]
+    one = truth_of(truth.files[0], (40, 30), boxes, difficult=[0, 0, 1], crowd=[0, 1, 0])
+    assert DetectionDataset(one, eval_transform(8))[0]["difficult"].tolist() == [False, True, True]
 
 
-def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path: Path) -> None:
+def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path):
     Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
     boxes = [[x, y, x + 10, y + 10] for x in range(0, 100, 10) for y in range(0, 100, 10)]
     labels = list(range(100))
@@ -153,7 +139,7 @@ def test_boxes_dropped_by_the_transform_take_their_columns_along(tmp_path: Path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
-def test_every_8_bit_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_8_bit_mode_becomes_rgb(tmp_path, mode):
     colour = Image.new("RGB", (6, 4), (200, 100, 50)).convert(mode)
     file = tmp_path / ("a.tif" if mode in {"CMYK", "YCbCr"} else "a.png")
     colour.save(file)
@@ -161,18 +147,19 @@ def test_every_8_bit_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
         Image.open(file).load()
     except OSError:
         pytest.skip(f"Pillow {PIL.__version__} cannot read the file that it wrote")
-    pixels = read_image(file, (6, 4))
-    assert pixels.shape == (4, 6, 3)
-    np.testing.assert_allclose(pixels, np.asarray(colour.convert("RGB")), atol=3)
+    for size in ((6, 4), None):
+        pixels = read_image(file, size)
+        assert pixels.shape == (4, 6, 3)
+        np.testing.assert_allclose(pixels, np.asarray(colour.convert("RGB")), atol=3)
 
 
-def test_16_bits_are_refused(tmp_path: Path) -> None:
+def test_16_bits_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 4000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(InputError, match=r"deep.png: found pixels of mode 'I;16'"):
         read_image(tmp_path / "deep.png")
 
 
-def jpeg(size: tuple[int, int] = (40, 30)) -> bytes:
+def jpeg(size=(40, 30)):
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG")
@@ -186,89 +173,47 @@ def jpeg(size: tuple[int, int] = (40, 30)) -> bytes:
         *(b"<html>404</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 40, b"BM" + b"\xff" * 60),
     ],
 )
-def test_a_truncated_jpeg_and_what_is_no_image_are_named(tmp_path: Path, content: bytes) -> None:
+def test_a_truncated_jpeg_and_what_is_no_image_are_named(tmp_path, content):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(InputError, match=r"x.jpg: found an image that cannot be decoded \(.+\)") as raised:
         read_image(tmp_path / "x.jpg")
     assert "\n" not in str(raised.value)
 
 
-def test_another_size_than_annotated_is_named(tmp_path: Path) -> None:
+def test_another_size_than_annotated_is_named(tmp_path):
     (tmp_path / "x.jpg").write_bytes(jpeg((30, 40)))
     with pytest.raises(InputError, match=r"x.jpg: found an image of 30x40 pixels; expected 40x30"):
         read_image(tmp_path / "x.jpg", (40, 30))
 
 
-def test_a_missing_image_is_named_before_anything_starts(truth: GroundTruth, tmp_path: Path) -> None:
+def test_a_missing_image_is_named_before_anything_starts(truth, tmp_path):
     with pytest.raises(InputError, match=r"gone.jpg: found no such file"):
         DetectionDataset(replace_file(truth, 3, tmp_path / "gone.jpg"), eval_transform(20))
-
-
-def test_real_photographs_arrive(shared_data: Path, tmp_path: Path) -> None:
-    files = sorted((shared_data / "VOCdevkit" / "VOC2012" / "JPEGImages").glob("*.jpg"))[:5]
-    for file in files:
-        pixels = read_image(file)
-        assert max(pixels.shape) == 300
-        content = file.read_bytes()
-        cut = tmp_path / file.name
-        cut.write_bytes(content[: len(content) // 2])
-        with pytest.raises(InputError, match=file.name):
-            read_image(cut)
-
-
-# ---------------------------------------------------------------- errors out of worker processes
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_ends_the_loader_with_its_own_error(
-    truth: GroundTruth, tmp_path: Path, workers: int
-) -> None:
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(jpeg()[:300])
-    dataset = DetectionDataset(replace_file(truth, 6, broken), eval_transform(20))
-    loader = detection_loader(dataset, 2, train=False, workers=workers)
-    seen = []
-    with pytest.raises(InputError) as raised:
-        seen += [batch["index"].tolist() for batch in loader]
-    assert type(raised.value) is InputError
-    assert raised.value.where == str(broken)
-    assert str(raised.value).startswith(f"{broken}: found an image that cannot be decoded")
-    assert "Traceback" not in str(raised.value)
-    assert raised.value.__cause__ is None
-
-
-def test_a_file_that_vanishes_during_training_is_named(truth: GroundTruth, tmp_path: Path) -> None:
-    file = tmp_path / "late.png"
-    Image.new("RGB", (40, 30)).save(file)
-    dataset = DetectionDataset(replace_file(truth, 1, file), eval_transform(20))
-    loader = detection_loader(dataset, 2, train=False, workers=1)
-    file.unlink()
-    with pytest.raises(InputError, match=r"late.png: found no such file"):
-        list(loader)
-
-
-def test_input_errors_pickle() -> None:
-    error = pickle.loads(pickle.dumps(InputError(Path("a.txt:3"), "x", "y")))
-    assert (error.where, error.found, error.expected) == ("a.txt:3", "x", "y")
-    assert str(error) == "a.txt:3: found x; expected y"
 
 
 # ---------------------------------------------------------------- batches
 
 
-def test_collate_of_nothing_but_empty_images(dataset: DetectionDataset) -> None:
-    batch = collate([dataset[0], dataset[3]])
-    assert batch["images"].shape == (2, 3, 20, 20)
-    assert [len(target["boxes"]) for target in batch["targets"]] == [0, 0]
-    assert batch["index"].tolist() == [0, 3]
-    assert batch["index"].dtype == torch.int64
+@pytest.mark.parametrize("broken", [True, False], ids=["broken", "gone"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_ends_the_loader_with_its_own_error(truth, tmp_path, workers, broken):
+    """Whether it is no image, or was removed while the training ran."""
+    file = tmp_path / "bad.jpg"
+    file.write_bytes(jpeg()[:300])
+    loader = detection_loader(
+        DetectionDataset(replace_file(truth, 6, file), eval_transform(20)), 2, train=False, workers=workers
+    )
+    if not broken:
+        file.unlink()
+    found = "an image that cannot be decoded" if broken else "no such file"
+    with pytest.raises(InputError, match=f"^{file}: found {found}") as raised:
+        list(loader)
+    assert raised.value.__cause__ is None
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
-def test_evaluation_has_every_image_once_and_in_order(
-    dataset: DetectionDataset, batch_size: int, workers: int
-) -> None:
+def test_evaluation_has_every_image_once_and_in_order(dataset, batch_size, workers):
     loader = detection_loader(dataset, batch_size, train=False, workers=workers)
     for _ in range(2):
         batches = list(loader)
@@ -279,7 +224,7 @@ def test_evaluation_has_every_image_once_and_in_order(
             assert set(batch["targets"][0]) == {"boxes", "labels", "difficult"}
 
 
-def test_training_batches_are_the_same_for_any_number_of_workers(truth: GroundTruth) -> None:
+def test_training_batches_are_the_same_for_any_number_of_workers(truth):
     dataset = DetectionDataset(truth, train_transform(20, seed=3))
     runs = []
     for workers in (0, 1, 2):
@@ -294,31 +239,10 @@ def test_training_batches_are_the_same_for_any_number_of_workers(truth: GroundTr
         torch.testing.assert_close(run, runs[0], rtol=0, atol=0)
 
 
-def test_training_with_fewer_images_than_a_batch_has_one_batch(dataset: DetectionDataset) -> None:
-    loader = detection_loader(dataset, 64, train=True)
-    assert len(loader) == 1
-    assert sorted(next(iter(loader))["index"].tolist()) == list(range(COUNT))
-
-
-def test_iterating_leaves_the_global_generator_alone(dataset: DetectionDataset) -> None:
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    list(detection_loader(dataset, 3, train=True))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(("batch_size", "workers", "name"), [(0, 0, "batch size"), (2, -1, "workers")])
-def test_impossible_settings_are_named(
-    dataset: DetectionDataset, batch_size: int, workers: int, name: str
-) -> None:
-    with pytest.raises(InputError, match=name):
-        detection_loader(dataset, batch_size, train=True, workers=workers)
-
-
 # ---------------------------------------------------------------- validation share
 
 
-def names(count: int) -> GroundTruth:
+def names(count):
     sizes = [[4, 4]] * count
     rows = list(range(count))
     return GroundTruth(
@@ -329,14 +253,14 @@ def names(count: int) -> GroundTruth:
 @pytest.mark.parametrize(
     ("count", "share"), [(0, 0.5), (1, 0.5), (10, 0.0), (10, 1.0), (10, 0.04), (10, 0.97), (9, -1)]
 )
-def test_neither_side_may_be_empty(count: int, share: float) -> None:
+def test_neither_side_may_be_empty(count, share):
     with pytest.raises(InputError, match=f"--validation: found {share:g} of {count} images"):
         split_validation(names(count), share)
 
 
 @settings(deadline=None)
 @given(st.integers(2, 60), st.floats(0.05, 0.95), st.integers(0, 5))
-def test_a_split_parts_the_images(count: int, share: float, seed: int) -> None:
+def test_a_split_parts_the_images(count, share, seed):
     chosen = round(share * count)
     if not 0 < chosen < count:
         return
@@ -351,7 +275,7 @@ def test_a_split_parts_the_images(count: int, share: float, seed: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(3, 40), st.integers(1, 20), st.randoms(use_true_random=False))
-def test_more_images_move_no_more_images(count: int, more: int, order: random.Random) -> None:
+def test_more_images_move_no_more_images(count, more, order):
     before = set(split_validation(names(count), 0.4, 7)[1].images)
     shuffled = list(range(count + more))
     order.shuffle(shuffled)
@@ -360,16 +284,7 @@ def test_more_images_move_no_more_images(count: int, more: int, order: random.Ra
     assert len(before ^ (after & old)) <= more
 
 
-def test_the_split_depends_on_the_seed_and_is_the_same_everywhere() -> None:
+def test_the_split_depends_on_the_seed_and_is_the_same_everywhere():
     chosen = {seed: split_validation(names(20), 0.2, seed)[1].images for seed in range(3)}
     assert len(set(chosen.values())) == 3
     assert chosen[0] == ("n3", "n5", "n15", "n19")
-
-
-# ---------------------------------------------------------------- imports
-
-
-def test_import_data_does_without_torch() -> None:
-    code = "import sys, data; print({'torch', 'cv2', 'albumentations', 'matplotlib'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "set()"

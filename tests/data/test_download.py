@@ -1,5 +1,7 @@
 """Downloads from a local server: broken off, resumed, wrong, malicious. No network."""
 
+import copy
+import gzip
 import hashlib
 import http.server
 import io
@@ -10,10 +12,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +24,11 @@ from data.records import InputError
 IMAGES = ["000001", "000002", "000003"]
 
 
-def quiet(doing: str, done: int, total: int) -> None:
+def quiet(doing, done, total):
     assert 0 <= done <= total
 
 
-def tar_of(files: dict[str, bytes], *others: tarfile.TarInfo) -> bytes:
+def tar_of(files, *others):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
@@ -41,7 +40,7 @@ def tar_of(files: dict[str, bytes], *others: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
-def voc_files(image_set: str = "trainval", images: list[str] = IMAGES) -> dict[str, bytes]:
+def voc_files(image_set="trainval", images=IMAGES):
     noise = np.random.default_rng(0).bytes(40_000)
     tree = "VOCdevkit/VOC2007"
     files = {f"{tree}/ImageSets/Main/{image_set}.txt": "\n".join(images).encode() + b"\n"}
@@ -51,9 +50,7 @@ def voc_files(image_set: str = "trainval", images: list[str] = IMAGES) -> dict[s
     return files
 
 
-def archive_of(
-    content: bytes, name: str = "voc2007/a.tar", image_set: str = "trainval", count: int = 3
-) -> Archive:
+def archive_of(content, name="voc2007/a.tar", image_set="trainval", count=3):
     return Archive(name, len(content), hashlib.sha256(content).hexdigest(), "VOC2007", image_set, count)
 
 
@@ -62,30 +59,30 @@ ARCHIVE = archive_of(CONTENT)
 
 
 class Server:
-    """Serves files, and misbehaves as told."""
+    """Serves files, and misbehaves as its attributes say."""
 
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {"/voc2007/a.tar": CONTENT}
-        self.requests: list[tuple[str, str | None]] = []  # path and Range
+    def __init__(self):
+        self.files = {"/voc2007/a.tar": CONTENT}
+        self.requests = []  # path and Range
         self.ranges = True  # answer them
         self.lengths = True  # say how long the answer is
-        self.break_after: list[int] = []  # for each request to come, bytes after which the connection ends
-        self.answers: list[int] = []  # for each request to come, an error code
+        self.break_after = []  # for each request to come, bytes after which the connection ends
+        self.answers = []  # for each request to come, an error code
         self.delay = 0.0  # seconds between blocks
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
+            def do_GET(self):
                 outer.serve(self)
 
-            def log_message(self, *args: object) -> None:
+            def log_message(self, *args):
                 pass
 
         self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.httpd.server_port}"
         threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
-    def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+    def serve(self, handler):
         wanted = handler.headers.get("Range")
         self.requests.append((handler.path, wanted))
         content = self.files.get(handler.path)
@@ -115,7 +112,7 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch):
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0.001)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -125,7 +122,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.httpd.server_close()
 
 
-def fetch_it(server: Server, folder: Path, archive: Archive = ARCHIVE) -> None:
+def content_of(folder):
+    """The files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def fetch_it(server, folder, archive=ARCHIVE):
     url = f"{server.url}/{archive.path}"
     fetch(url, folder / archive.name, archive.size, archive.sha256, quiet)
 
@@ -133,10 +136,10 @@ def fetch_it(server: Server, folder: Path, archive: Archive = ARCHIVE) -> None:
 # ---------------------------------------------------------------- fetching
 
 
-def test_an_empty_file(server: Server, tmp_path: Path) -> None:
+def test_an_empty_file(server, tmp_path):
     server.files["/empty.tar"] = b""
     fetch_it(server, tmp_path, archive_of(b"", "empty.tar"))
-    assert (tmp_path / "empty.tar").read_bytes() == b""
+    assert content_of(tmp_path) == {"empty.tar": b""}
 
 
 @pytest.mark.parametrize("lengths", [True, False])
@@ -155,50 +158,39 @@ def test_an_empty_file(server: Server, tmp_path: Path) -> None:
         (b"", {"answers": [503, 429, 500]}, [None] * 4),
     ],
 )
-def test_a_file_arrives_whole(
-    server: Server,
-    tmp_path: Path,
-    part: bytes,
-    behaviour: dict[str, Any],
-    ranges: list[str | None],
-    lengths: bool,
-) -> None:
-    server.lengths = lengths
-    for name, value in behaviour.items():
-        setattr(server, name, list(value) if isinstance(value, list) else value)
+def test_a_file_arrives_whole(server, tmp_path, part, behaviour, ranges, lengths):
+    vars(server).update({"lengths": lengths, **copy.deepcopy(behaviour)})
     if part:
         (tmp_path / "a.tar.part").write_bytes(part)
     fetch_it(server, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tar": CONTENT}
+    assert content_of(tmp_path) == {"a.tar": CONTENT}
     assert server.requests == [("/voc2007/a.tar", wanted) for wanted in ranges]
 
 
-def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_given_up_and_the_part_stays(server, tmp_path):
     server.break_after = [20_000]
     server.answers = [0, *[503] * 100]
     with pytest.raises(InputError, match=r"no way to fetch it \(the server's answer 503 .*run it again"):
         fetch_it(server, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tar.part": CONTENT[:20_000]}
+    assert content_of(tmp_path) == {"a.tar.part": CONTENT[:20_000]}
     assert len(server.requests) == download.TRIES
 
 
-def test_no_server_at_all(server: Server, tmp_path: Path) -> None:
+def test_no_server_and_no_file(server, tmp_path):
+    """A missing file is not asked for twice."""
+    server.files.clear()
+    with pytest.raises(InputError, match="404"):
+        fetch_it(server, tmp_path)
+    assert len(server.requests) == 1
     server.httpd.shutdown()
     server.httpd.server_close()
     with pytest.raises(InputError, match=r"no way to fetch it \(.*[Rr]efused"):
         fetch_it(server, tmp_path)
 
 
-def test_a_missing_file_is_not_asked_for_twice(server: Server, tmp_path: Path) -> None:
-    server.files.clear()
-    with pytest.raises(InputError, match="404"):
-        fetch_it(server, tmp_path)
-    assert len(server.requests) == 1
-
-
 @pytest.mark.parametrize("part", [0, 50_000, 100_000])
 @pytest.mark.parametrize("lengths", [True, False])
-def test_a_file_of_another_size_is_refused(server: Server, tmp_path: Path, part: int, lengths: bool) -> None:
+def test_a_file_of_another_size_is_refused(server, tmp_path, part, lengths):
     server.lengths = lengths
     (tmp_path / "a.tar.part").write_bytes(CONTENT[:part])
     server.files["/voc2007/a.tar"] = CONTENT[:90_000] if lengths else CONTENT + b"more"
@@ -209,7 +201,7 @@ def test_a_file_of_another_size_is_refused(server: Server, tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("part", [0, 50_000])
-def test_a_wrong_checksum_is_refused_and_the_part_removed(server: Server, tmp_path: Path, part: int) -> None:
+def test_a_wrong_checksum_is_refused_and_the_part_removed(server, tmp_path, part):
     (tmp_path / "a.tar.part").write_bytes(b"x" * part)
     if not part:
         server.files["/voc2007/a.tar"] = b"x" * len(CONTENT)
@@ -221,19 +213,20 @@ def test_a_wrong_checksum_is_refused_and_the_part_removed(server: Server, tmp_pa
 # ---------------------------------------------------------------- unpacking
 
 
-def test_unpacking(tmp_path: Path) -> None:
+def test_unpacking(tmp_path):
     (tmp_path / "a.tar").write_bytes(CONTENT)
     root = tmp_path / "root"
     assert not is_installed(ARCHIVE, root)
     unpack(tmp_path / "a.tar", root, quiet)
-    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    assert found == {name.removeprefix("VOCdevkit/"): content for name, content in voc_files().items()}
+    assert content_of(root) == {
+        name.removeprefix("VOCdevkit/"): content for name, content in voc_files().items()
+    }
     assert is_installed(ARCHIVE, root)
     (root / "VOC2007/JPEGImages/000002.jpg").unlink()
     assert not is_installed(ARCHIVE, root)
 
 
-def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
+def link(name, target, kind):
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
     return member
@@ -252,19 +245,19 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
     ],
     ids=["dots", "outside", "absolute", "elsewhere", "symlink", "hard link", "pipe"],
 )
-def test_an_archive_that_reaches_outside_is_refused_whole(tmp_path: Path, content: bytes) -> None:
+def test_an_archive_that_reaches_outside_is_refused_whole(tmp_path, content):
     root = tmp_path / "deep" / "root"
     root.mkdir(parents=True)
     file = tmp_path / "evil.tar"
     file.write_bytes(content)
     with pytest.raises(InputError, match=r"evil.tar: found a (member|link or device) .* do not use"):
         unpack(file, root, quiet)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert content_of(tmp_path) == {"evil.tar": content}
     assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, CONTENT[:60_000]])
-def test_what_is_no_whole_tar_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_whole_tar_is_refused(tmp_path, content):
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(InputError, match=r"a.tar: found an archive that cannot be unpacked"):
         unpack(tmp_path / "a.tar", tmp_path / "root", quiet)
@@ -274,7 +267,7 @@ def test_what_is_no_whole_tar_is_refused(tmp_path: Path, content: bytes) -> None
 # ---------------------------------------------------------------- installing and the command
 
 
-def test_installing_once(server: Server, tmp_path: Path) -> None:
+def test_installing_once(server, tmp_path):
     assert install(ARCHIVE, tmp_path, server.url, quiet)
     assert is_installed(ARCHIVE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["VOC2007"]  # no archive, no part, nothing half done
@@ -282,7 +275,7 @@ def test_installing_once(server: Server, tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
-def test_two_archives_share_a_tree(server: Server, tmp_path: Path) -> None:
+def test_two_archives_share_a_tree(server, tmp_path):
     other = tar_of(voc_files("test", ["000004", "000005"]))
     server.files["/voc2007/b.tar"] = other
     second = archive_of(other, "voc2007/b.tar", "test", 2)
@@ -293,18 +286,15 @@ def test_two_archives_share_a_tree(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "b.tar").read_bytes() == other
 
 
-def test_an_archive_at_hand_is_used_and_left(server: Server, tmp_path: Path) -> None:
+def test_an_archive_at_hand_is_used_and_left_and_a_wrong_one_named(server, tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"mine")
+    with pytest.raises(InputError, match="move it away"):
+        install(ARCHIVE, tmp_path, server.url, quiet)
+    assert content_of(tmp_path) == {"a.tar": b"mine"}
     (tmp_path / "a.tar").write_bytes(CONTENT)
     assert install(ARCHIVE, tmp_path, server.url, quiet)
     assert (tmp_path / "a.tar").exists()
     assert server.requests == []
-
-
-def test_a_wrong_archive_at_hand_is_named_and_left(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(b"mine")
-    with pytest.raises(InputError, match="move it away"):
-        install(ARCHIVE, tmp_path, server.url, quiet)
-    assert (tmp_path / "a.tar").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
@@ -314,17 +304,13 @@ def test_a_wrong_archive_at_hand_is_named_and_left(server: Server, tmp_path: Pat
         ({"images": 4}, "expected the 4 images of its list trainval", 1),
     ],
 )
-def test_too_little_room_and_too_few_images(
-    server: Server, tmp_path: Path, changes: dict[str, Any], message: str, requests: int
-) -> None:
+def test_too_little_room_and_too_few_images(server, tmp_path, changes, message, requests):
     with pytest.raises(InputError, match=message):
         install(replace(ARCHIVE, **changes), tmp_path, server.url, quiet)
     assert len(server.requests) == requests
 
 
-def test_the_command(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(download, "DATASETS", {"voc2007": (ARCHIVE,)})
     arguments = ["voc2007", "--root", str(tmp_path / "new" / "root"), "--source", server.url]
     assert main(arguments) == 0
@@ -348,13 +334,7 @@ def test_the_command(
         ),
     ],
 )
-def test_errors_of_the_command(
-    server: Server,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
+def test_errors_of_the_command(server, tmp_path, capsys, arguments, message):
     server.files["/voc2007/VOCtrainval_06-Nov-2007.tar"] = CONTENT
     (tmp_path / "file").touch()
     arguments = [argument.format(tmp_path, url=server.url) for argument in arguments]
@@ -364,16 +344,14 @@ def test_errors_of_the_command(
     assert "Traceback" not in printed.err
 
 
-def test_an_unknown_data_set_is_an_error_with_the_known_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_data_set(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["voc2008", "--root", str(tmp_path)])
     assert stopped.value.code == 2
     assert "'voc2007', 'voc2012'" in capsys.readouterr().err
 
 
-def test_control_c_keeps_the_part(server: Server, tmp_path: Path) -> None:
+def test_control_c_keeps_the_part(server, tmp_path):
     server.delay = 0.5
     code = (
         "import sys; from data import download as d; "
@@ -396,10 +374,37 @@ def test_control_c_keeps_the_part(server: Server, tmp_path: Path) -> None:
     assert is_installed(ARCHIVE, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("top", "cut", "message"),
+    [
+        ("cifar-100-python", 0, None),
+        ("cifar-10-batches-py", 0, "paths below cifar-100-python only: do not use this file"),
+        ("cifar-100-python", 100, "tar.gz: found an archive that cannot be unpacked"),
+    ],
+    ids=["whole", "another", "damaged"],
+)
+def test_the_archive_of_cifar_is_unpacked_into_its_folder(tmp_path, top, cut, message):
+    files = {name: name.encode() * 99 for name in ("file.txt~", "meta", "test", "train")}
+    content = gzip.compress(tar_of({f"{top}/{name}": text for name, text in files.items()}))[: -cut or None]
+    cifar = download.DATASETS["cifar100"][0]
+    archive = replace(cifar, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    (tmp_path / archive.name).write_bytes(content)
+    assert not is_installed(archive, tmp_path)
+    if message:
+        with pytest.raises(InputError, match=message):
+            install(archive, tmp_path, "http://nowhere", quiet)
+        assert not list(tmp_path.rglob("train*"))
+    else:
+        assert install(archive, tmp_path, "http://nowhere", quiet)
+        assert content_of(tmp_path / top) == files
+        assert is_installed(archive, tmp_path)
+        assert not install(archive, tmp_path, "http://nowhere", quiet)
+
+
 # ---------------------------------------------------------------- progress
 
 
-def test_progress_in_a_log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_in_a_log(capsys, monkeypatch):
     clock = iter([100.0, 100.5, 111.0, 120.0, 120.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     line = ProgressLine("a.tar")

@@ -1,10 +1,10 @@
 """The embedded data set: an ordinary VOC tree, the same for the same seed, with what its page promises."""
 
 import colorsys
+import itertools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,15 +17,17 @@ from data.shapes.outlines import OUTLINES, SUPERSAMPLING, turned
 from data.shapes.scenes import APART, HUES, draw_scene
 
 SIZE = (96, 80)
+SOME = {"train": 6, "val": 3, "test": 4, "size": SIZE, "seed": 7}
+FEW = {"train": 2, "val": 1, "test": 1, "size": SIZE}
 
 
-def contents(tree: Path) -> dict[str, bytes]:
+def contents(tree):
     return {str(file.relative_to(tree)): file.read_bytes() for file in tree.rglob("*") if file.is_file()}
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return write_shapes(tmp_path_factory.mktemp("devkit"), train=6, val=3, test=4, size=SIZE, seed=7)
+    return write_shapes(tmp_path_factory.mktemp("devkit"), **SOME)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_the_tree_holds_the_scenes(tree):
 
 
 def test_more_images_leave_the_first_ones_alone(tree, tmp_path):
-    more = write_shapes(tmp_path, train=8, val=3, test=5, size=SIZE, seed=7)
+    more = write_shapes(tmp_path, **{**SOME, "train": 8, "test": 5})
     before, after = contents(tree), contents(more)
     for name, content in before.items():
         if name.startswith(("Annotations", "JPEGImages")):
@@ -101,30 +103,26 @@ def test_scenes_of_large_objects(tmp_path, monkeypatch):
 
 def test_several_processes_draw_the_same(tree, tmp_path, monkeypatch):
     monkeypatch.setattr("data.shapes.tree.FEW_SCENES", 0)
-    assert contents(write_shapes(tmp_path, train=6, val=3, test=4, size=SIZE, seed=7)) == contents(tree)
+    assert contents(write_shapes(tmp_path, **SOME)) == contents(tree)
 
 
 def test_another_seed_and_split_give_other_images():
     images = [draw_scene(seed, split, 0, SIZE).image for seed in (0, 1) for split in ("train", "test")]
-    for i, one in enumerate(images):
-        for other in images[i + 1 :]:
-            assert np.abs(one.astype(int) - other).mean() > 5
+    for one, other in itertools.combinations(images, 2):
+        assert np.abs(one.astype(int) - other).mean() > 5
 
 
-def test_a_complete_tree_is_kept(tmp_path):
-    tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
-    before = {file: file.stat().st_mtime_ns for file in tree.rglob("*")}
-    assert write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE) == tree
-    assert {file: file.stat().st_mtime_ns for file in tree.rglob("*")} == before
-
-
-def test_a_tree_of_other_parameters_or_with_a_file_missing_is_drawn_anew(tmp_path):
-    tree = write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+def test_a_complete_tree_is_kept_and_another_drawn_anew(tmp_path):
+    """One of other parameters or with a file missing."""
+    tree = write_shapes(tmp_path, **FEW)
     first = contents(tree)
+    before = {file: file.stat().st_mtime_ns for file in tree.rglob("*")}
+    assert write_shapes(tmp_path, **FEW) == tree
+    assert {file: file.stat().st_mtime_ns for file in tree.rglob("*")} == before
     (tree / "JPEGImages/val_000000.jpg").unlink()
-    write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+    write_shapes(tmp_path, **FEW)
     assert contents(tree) == first
-    write_shapes(tmp_path, train=1, val=1, test=1, size=SIZE, seed=1)
+    write_shapes(tmp_path, **{**FEW, "train": 1, "seed": 1})
     assert contents(tree)["JPEGImages/train_000000.jpg"] != first["JPEGImages/train_000000.jpg"]
     assert read_image_list(tree, "train") == ["train_000000"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["VOCshapes"], "nothing is left lying about"
@@ -138,19 +136,14 @@ def test_an_interrupted_run_leaves_no_tree(tmp_path, monkeypatch):
 
     monkeypatch.setattr("data.shapes.tree.draw_scene", fail)
     with pytest.raises(KeyboardInterrupt):
-        write_shapes(tmp_path, train=2, val=1, test=1, size=SIZE)
+        write_shapes(tmp_path, **FEW)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_at_once(tmp_path):
+def test_two_processes_at_once(tmp_path, root):
     code = f"from data.shapes import write_shapes; write_shapes({str(tmp_path)!r}, 4, 2, 2, {SIZE})"
-    runs = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    for run in runs:
-        _, errors = run.communicate(timeout=60)
-        assert run.returncode == 0, errors.decode()
+    runs = [subprocess.Popen([sys.executable, "-c", code], cwd=root) for _ in range(2)]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0]
     assert len(read_voc(tmp_path, "shapes:train").images) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["VOCshapes"]
 
@@ -159,7 +152,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "VOCshapes").mkdir()
     (tmp_path / "VOCshapes" / "thesis.txt").write_text("the only copy")
     with pytest.raises(InputError, match="VOCshapes: found something that was not drawn here"):
-        write_shapes(tmp_path, train=1, val=1, test=1, size=SIZE)
+        write_shapes(tmp_path, **FEW)
     assert (tmp_path / "VOCshapes" / "thesis.txt").read_text() == "the only copy"
 
 
@@ -176,7 +169,7 @@ def test_wrong_arguments(tmp_path, arguments, where):
 def test_a_root_that_is_a_file(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(InputError, match="expected a folder to write to"):
-        write_shapes(tmp_path / "root", train=1, val=1, test=1, size=SIZE)
+        write_shapes(tmp_path / "root", **FEW)
 
 
 def test_what_the_scenes_hold(scenes):

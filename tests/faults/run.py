@@ -28,7 +28,8 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ import torch
 from data import classification as images
 from data.shapes import write_shapes
 from detector.networks import check_sum
+from tests.fuzz.run import limit_memory
 from training.module import TrainingModule
 from training.run_state import RunFolder
 from training.tasks import classification, detection, detection_module
@@ -126,10 +128,6 @@ class Lab:
     wholes: dict[tuple[str, int], tuple[Path, float, float]] = field(default_factory=dict)
     compare: bool = True
     """Whether runs are finished and compared where that is not all of the fault."""
-
-    def of(self, task: str, ranks: int = 1) -> Lab:
-        """The same for another task or number of processes."""
-        return Lab(self.folder, task, ranks, self.wholes, self.compare)
 
     def new(self) -> Path:
         """A path for a run."""
@@ -265,9 +263,8 @@ def install_pause(owner: Any, name: str, call: int, reached: Path, seconds: floa
 
 def one_line(code: int | None, text: str, expected: int, *parts: str) -> list[str]:
     """What is wrong with how a run ended: exit code, more or less than one line, parts that it has not."""
-    broken = (
-        [] if code == expected else [f"exit code {code}, not {expected}" if code is not None else "it hung"]
-    )
+    ended = "it hung" if code is None else f"exit code {code}, not {expected}"
+    broken = [ended] if code != expected else []
     lines = [line for line in text.splitlines() if not line.startswith("warning: ")]
     if len(lines) != 1:
         broken.append(f"{len(lines)} lines")
@@ -297,9 +294,7 @@ def steps(out: Path) -> int:
 def rows(out: Path) -> list[dict[str, str]]:
     """The log but for the speed."""
     with (out / "logs" / "csv" / "metrics.csv").open(newline="") as file:
-        return [
-            {name: row[name] for name in row if name != "images_per_second"} for row in csv.DictReader(file)
-        ]
+        return [{**row, "images_per_second": ""} for row in csv.DictReader(file)]
 
 
 def differences(whole: Path, out: Path) -> list[str]:
@@ -314,12 +309,11 @@ def differences(whole: Path, out: Path) -> list[str]:
         ]
     before, after = rows(whole), rows(out)
     if before != after:
-        numbers = [row["step"] for row in after]
-        twice = [step for step, count in collections.Counter(numbers).items() if count > 2]
-        missing = sorted({row["step"] for row in before} - set(numbers))
-        broken.append(
-            f"metrics.csv differs: {len(after)} rows for {len(before)}; missing {missing}, twice {twice}"
-        )
+        counts = collections.Counter(row["step"] for row in after)
+        twice = [step for step, count in counts.items() if count > 2]
+        missing = sorted({row["step"] for row in before} - counts.keys())
+        rows_found = f"{len(after)} rows for {len(before)}"
+        broken.append(f"metrics.csv differs: {rows_found}; missing {missing}, twice {twice}")
     for file in ("scores.json", "diagnosis/diagnosis.json"):
         if (whole / file).exists():
             first, second = (json.loads((run / file).read_text()) for run in (whole, out))
@@ -344,9 +338,48 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
-# Faults: each yields what was seen, and which promises were broken, once a trial
+# Faults: each says what was seen, and which promises were broken, once a trial
 
-Trials = Iterator[tuple[str, list[str]]]
+Trial = tuple[str, list[str]]
+OneTrial = Callable[["Lab", random.Random, int], Trial]
+Trials = Iterator[Trial]
+
+
+def each(fault: OneTrial) -> Callable[[Lab, random.Random, int], Trials]:
+    """A fault whose trials have nothing to do with one another; it gets the number of each."""
+    return lambda lab, draw, trials: (fault(lab, draw, trial) for trial in range(trials))
+
+
+def in_room(fault: Callable[[Lab, random.Random, int, Path], Trial]) -> OneTrial:
+    """A fault that gets an empty folder, and is tried in a process with mounts of its own, which end with it.
+
+    PermissionError where the system allows no such process.
+    """
+
+    def trial_in_room(lab: Lab, draw: random.Random, trial: int) -> Trial:
+        lab.whole()  # what all trials share is made here
+        draw.seed(draw.random())  # other draws in each
+        with tempfile.TemporaryDirectory() as folder:
+            room, answer = Path(folder) / "disk", Path(folder) / "answer"
+            room.mkdir()
+            child = os.fork()
+            if not child:
+                try:
+                    private_mounts()
+                    result: Any = fault(lab, draw, trial, room)
+                except PermissionError as error:
+                    result = PermissionError(str(error))
+                except BaseException as error:
+                    result = "?", [repr(error)]
+                answer.write_bytes(pickle.dumps(result))
+                os._exit(0)
+            os.waitpid(child, 0)
+            result = pickle.loads(answer.read_bytes())
+        if isinstance(result, PermissionError):
+            raise result
+        return result
+
+    return trial_in_room
 
 
 def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
@@ -377,82 +410,73 @@ def killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
             yield where, broken
 
 
-def signalled(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def signalled(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """A signal in a training step, in validation, in the final scoring and in --evaluate."""
-    whole = lab.whole()[0]
-    for trial in range(trials):
-        number, phase = SIGNALS[trial % 4], [*PHASES, "--evaluate"][trial // 4 % 4]
-        out, evaluation = lab.new(), lab.new()
-        evaluate = phase == "--evaluate"
-        words = ("--evaluate", whole, "--out", evaluation) if evaluate else ("--out", out)
-        life = lab.start(*words, pause=("test evaluation" if evaluate else phase, 1.0))
-        life.wait_for_pause()
-        life.send(number, group=(trial + trial // 4) % 2 == 0)  # as a terminal and timeout do, or as kill
-        code, text = life.end()
-        last = RunFolder(out).last
-        part = {
-            "training": f"the state is kept in {last}; --resume goes on from there",
-            "validation": f"the state is kept in {last}; --resume goes on from there",
-            "test evaluation": f"the state is kept in {last}; --resume {out} scores it again",
-            "--evaluate": f"--evaluate {whole / 'checkpoints' / 'best.ckpt'} scores it again",
-        }[phase]
-        broken = one_line(code, text, 128 + number, f"stopped by {number.name}; ", part)
-        if not evaluate:
-            wanted = {"training": 5, "validation": 6, "test evaluation": 9}[phase]
-            broken += [] if steps(out) == wanted else [f"{steps(out)} steps are kept, not {wanted}"]
-            broken += sound(out) + lab.finish(out)
-        yield f"exit {code} in {phase}", broken
+    whole, out = lab.whole()[0], lab.new()
+    number, phase = SIGNALS[trial % 4], [*PHASES, "--evaluate"][trial // 4 % 4]
+    evaluate = phase == "--evaluate"
+    words = ("--evaluate", whole, "--out", out) if evaluate else ("--out", out)
+    life = lab.start(*words, pause=("test evaluation" if evaluate else phase, 1.0))
+    life.wait_for_pause()
+    life.send(number, group=(trial + trial // 4) % 2 == 0)  # as a terminal and timeout do, or as kill
+    code, text = life.end()
+    last = f"the state is kept in {RunFolder(out).last}; --resume"
+    part, wanted = {
+        "training": (f"{last} goes on from there", 5),
+        "validation": (f"{last} goes on from there", 6),
+        "test evaluation": (f"{last} {out} scores it again", 9),
+        "--evaluate": (f"--evaluate {whole / 'checkpoints' / 'best.ckpt'} scores it again", 0),
+    }[phase]
+    broken = one_line(code, text, 128 + number, f"stopped by {number.name}; ", part)
+    if not evaluate:
+        broken += [] if steps(out) == wanted else [f"{steps(out)} steps are kept, not {wanted}"]
+        broken += sound(out) + lab.finish(out)
+    return f"exit {code} in {phase}", broken
 
 
-def signalled_anywhere(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def signalled_anywhere(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """A signal at a random moment of a run."""
-    for _ in range(trials):
-        out, number = lab.new(), draw.choice(SIGNALS)
-        life = lab.start("--out", out)
-        lab.wait(life, out, draw)
-        victim = draw.randrange(lab.ranks)
-        hit = life.send(number, victim)
-        code, text = life.end()
-        if not hit or code == 0:
-            yield "had ended", []
-            continue
-        broken = [] if lab.ranks > 1 else one_line(code, text, 128 + number, f"stopped by {number.name}; ")
-        if lab.ranks > 1 and code is None:
-            broken = [f"exit code {code}: {text}"]
-        yield f"exit {code}, {steps(out)} steps" if lab.ranks > 1 else f"exit {code}", [
-            *broken, *sound(out), *lab.finish(out)
-        ]  # fmt: skip
+    out, number = lab.new(), draw.choice(SIGNALS)
+    life = lab.start("--out", out)
+    lab.wait(life, out, draw)
+    hit = life.send(number, draw.randrange(lab.ranks))
+    code, text = life.end()
+    if not hit or code == 0:
+        return "had ended", []
+    if lab.ranks > 1:
+        broken = [f"it hung: {text}"] if code is None else []
+    else:
+        broken = one_line(code, text, 128 + number, f"stopped by {number.name}; ")
+    seen = f"exit {code}" + (f", {steps(out)} steps" if lab.ranks > 1 else "")
+    return seen, broken + sound(out) + lab.finish(out)
 
 
-def damaged(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def damaged(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """One bit of the last checkpoint, or its end, is lost."""
-    for trial in range(trials):
-        out = lab.stopped()
-        last = RunFolder(out).last
-        content = bytearray(last.read_bytes())
-        place = draw.randrange(len(content))
-        if trial % 2:
-            del content[place:]
-        else:
-            content[place] ^= 1 << draw.randrange(8)
-        last.unlink()
-        last.write_bytes(content)
-        code, text = lab.go_on(out).end()
-        broken = [] if code == 0 and str(last) in text else [f"exit code {code}: {text}"]
-        yield "named, the one before used", broken or differences(lab.whole()[0], out)
+    out = lab.stopped()
+    last = RunFolder(out).last
+    content = bytearray(last.read_bytes())
+    place = draw.randrange(len(content))
+    if trial % 2:
+        del content[place:]
+    else:
+        content[place] ^= 1 << draw.randrange(8)
+    last.unlink()
+    last.write_bytes(content)
+    code, text = lab.go_on(out).end()
+    broken = [] if code == 0 and str(last) in text else [f"exit code {code}: {text}"]
+    return "named, the one before used", broken or differences(lab.whole()[0], out)
 
 
-def full_disk(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+@in_room
+def full_disk(lab: Lab, draw: random.Random, trial: int, room: Path) -> Trial:
     """A disk with less room than the run needs; then room is made."""
-    whole = lab.whole()[0]
-    need = int(1.4 * sum(file.stat().st_size for file in whole.rglob("*") if file.is_file()))
-    for _ in range(trials):
-        size = draw.randrange(4096, need)
-        yield in_room(lambda room, size=size: _full_disk(lab, room, size))
-
-
-def _full_disk(lab: Lab, room: Path, size: int) -> tuple[str, list[str]]:
-    mount("tmpfs", room, 0, f"size={size}")
+    need = sum(file.stat().st_size for file in lab.whole()[0].rglob("*") if file.is_file())
+    mount("tmpfs", room, 0, f"size={draw.randrange(4096, int(1.4 * need))}")
     out = room / "run"
     code, text = lab.start("--out", out).end()
     seen = f"{steps(out) or 'no'} steps kept" if code else "there was room"
@@ -465,27 +489,19 @@ def _full_disk(lab: Lab, room: Path, size: int) -> tuple[str, list[str]]:
     return seen, broken + lab.finish(out)
 
 
-def limited_files(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def limited_files(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """The kernel refuses a file beyond a size (EFBIG), as where a file system ends."""
-    whole = lab.whole()[0]
-    largest = RunFolder(whole).last.stat().st_size
-    for _ in range(trials):
-        out, size = lab.new(), draw.randrange(1, largest)
-
-        def before(size: int = size) -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-        code, text = lab.start("--out", out, before=before).end()
-        yield "no step kept", [*one_line(code, text, 1, "File too large"), *sound(out), *lab.finish(out)]
+    size = draw.randrange(1, RunFolder(lab.whole()[0]).last.stat().st_size)
+    out, limit = lab.new(), partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
+    code, text = lab.start("--out", out, before=limit).end()
+    return "no step kept", [*one_line(code, text, 1, "File too large"), *sound(out), *lab.finish(out)]
 
 
-def read_only(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+@in_room
+def read_only(lab: Lab, draw: random.Random, trial: int, room: Path) -> Trial:
     """A run that is resumed, begun or evaluated where nothing can be written."""
-    for trial in range(trials):
-        yield in_room(lambda room, trial=trial: _read_only(lab, room, trial))
-
-
-def _read_only(lab: Lab, room: Path, trial: int) -> tuple[str, list[str]]:
     mount("tmpfs", room, 0, "size=256m")
     out = room / "run"
     shutil.copytree(lab.stopped(), out)
@@ -497,49 +513,43 @@ def _read_only(lab: Lab, room: Path, trial: int) -> tuple[str, list[str]]:
     return f"exit {code}", broken + lab.finish(out)
 
 
-def occupied(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def occupied(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """A second run in the folder that another one works in."""
-    for trial in range(trials):
-        out = lab.new()
-        first = lab.start("--out", out, pause=("training", 600.0))
-        first.wait_for_pause()
-        code, text = lab.start("--resume" if trial % 2 else "--out", out).end()
-        broken = one_line(code, text, 2, f"{out}: found another process works in this folder")
-        first.send(signal.SIGTERM)
-        first.send(signal.SIGKILL, group=True)
-        first.end()
-        yield f"exit {code}", broken + lab.finish(out)
+    out = lab.new()
+    first = lab.start("--out", out, pause=("training", 600.0))
+    first.wait_for_pause()
+    code, text = lab.start("--resume" if trial % 2 else "--out", out).end()
+    broken = one_line(code, text, 2, f"{out}: found another process works in this folder")
+    first.send(signal.SIGTERM)
+    first.send(signal.SIGKILL, group=True)
+    first.end()
+    return f"exit {code}", broken + lab.finish(out)
 
 
-def worker_killed(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def worker_killed(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """A process that loads images is killed."""
-    for trial in range(trials):
-        out, phase = lab.new(), list(PHASES)[trial % 2]
-        life = lab.start("--out", out, "--workers", 2, pause=(phase, 0.5))
-        life.wait_for_pause()
-        workers = children(life.processes[0].pid)
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        code, text = life.end()
-        broken = [] if workers else ["no worker"]
-        kept = RunFolder(out).last
-        broken += one_line(code, text, 1, "--workers (now 2)", f"--resume goes on from {kept}")
-        yield f"exit {code} in {phase}", [*broken, *sound(out, 2), *lab.finish(out)]
+    out, phase = lab.new(), list(PHASES)[trial % 2]
+    life = lab.start("--out", out, "--workers", 2, pause=(phase, 0.5))
+    life.wait_for_pause()
+    workers = children(life.processes[0].pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    code, text = life.end()
+    broken = [] if workers else ["no worker"]
+    broken += one_line(code, text, 1, "--workers (now 2)", f"--resume goes on from {RunFolder(out).last}")
+    return f"exit {code} in {phase}", [*broken, *sound(out, 2), *lab.finish(out)]
 
 
-def shared_memory(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+@in_room
+def shared_memory(lab: Lab, draw: random.Random, trial: int, room: Path) -> Trial:
     """A /dev/shm with less room than the batches need that wait, as containers have it."""
-    for _ in range(trials):
-        yield in_room(lambda room: _shared_memory(lab, draw.randrange(*SHARED_BYTES)))
-
-
-def _shared_memory(lab: Lab, size: int) -> tuple[str, list[str]]:
-    lab.whole()
-    shared, out = Path("/dev/shm"), lab.new()
-    mount("tmpfs", shared, 0, f"size={size}")
+    out = lab.new()
+    mount("tmpfs", Path("/dev/shm"), 0, f"size={draw.randrange(*SHARED_BYTES)}")
     code, text = lab.start("--out", out, "--workers", 2, "--input-size", 256).end()
-    broken = one_line(code, text, 1, "/dev/shm", "--workers (now 2)") + sound(out)
-    return f"exit {code}", broken
+    return f"exit {code}", one_line(code, text, 1, "/dev/shm", "--workers (now 2)") + sound(out)
 
 
 def children(pid: int) -> list[int]:
@@ -552,19 +562,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def memory(lab: Lab, draw: random.Random, trials: int) -> Trials:
+@each
+def memory(lab: Lab, draw: random.Random, trial: int) -> Trial:
     """The process may have so many MB more than it has at its start."""
-    for _ in range(trials):
-        out, extra = lab.new(), draw.randrange(1, 160)
-        code, text = lab.start("--out", out, before=lambda extra=extra: limit_memory(extra)).end()
-        broken = [] if code == 0 else one_line(code, text, 1, "out of memory", "--batch-size 4")
-        yield "enough" if code == 0 else f"exit {code}", [*broken, *sound(out), *lab.finish(out)]
-
-
-def limit_memory(megabytes: int) -> None:
-    """Let this process have so much more memory than it has."""
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + (megabytes << 20), resource.RLIM_INFINITY))
+    out = lab.new()
+    code, text = lab.start("--out", out, before=partial(limit_memory, draw.randrange(1, 160))).end()
+    if code == 0:
+        return "enough", sound(out) + lab.finish(out)
+    broken = one_line(code, text, 1, "out of memory", "--batch-size 4")
+    return f"exit {code}", broken + sound(out) + lab.finish(out)
 
 
 # Disks of their own
@@ -575,30 +581,6 @@ def mount(kind: str, folder: Path, flags: int, data: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(kind.encode(), str(folder).encode(), kind.encode(), flags, data.encode()):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
-
-
-def in_room(act: Callable[[Path], tuple[str, list[str]]]) -> tuple[str, list[str]]:
-    """Call a function with an empty folder, in a process with mounts of its own, which end with it.
-
-    PermissionError where the system allows no such process.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        room, answer = Path(folder) / "disk", Path(folder) / "answer"
-        room.mkdir()
-        child = os.fork()
-        if not child:
-            try:
-                private_mounts()
-                result: Any = act(room)
-            except BaseException as error:
-                result = PermissionError(str(error)) if isinstance(error, PermissionError) else repr(error)
-            answer.write_bytes(pickle.dumps(result))
-            os._exit(0)
-        os.waitpid(child, 0)
-        result = pickle.loads(answer.read_bytes())
-    if isinstance(result, PermissionError):
-        raise result
-    return ("?", [result]) if isinstance(result, str) else result
 
 
 def private_mounts() -> None:
@@ -686,8 +668,8 @@ def attempt(
     """Try a fault; how often what was seen, and the promises that were broken."""
     fault = FAULTS[name]
     seen, broken = collections.Counter[str](), []
-    draw = random.Random(f"{seed} {name}")
-    for what, wrong in fault.try_it(lab.of(fault.task, fault.ranks), draw, trials or fault.trials):
+    draw, lab = random.Random(f"{seed} {name}"), replace(lab, task=fault.task, ranks=fault.ranks)
+    for what, wrong in fault.try_it(lab, draw, trials or fault.trials):
         seen[what] += 1
         broken += wrong
     return seen, broken
@@ -720,9 +702,8 @@ def main() -> int:
             total += len(broken)
             cells = "; ".join(f"{what}: {count}" for what, count in seen.most_common())
             verdict = f"**broken {len(broken)} times**; " if broken else ""
-            print(
-                f"| {name} | {fault.how} | {seen.total()} | {fault.promise} | {verdict}{cells} |", flush=True
-            )
+            row = (name, fault.how, str(seen.total()), fault.promise, verdict + cells)
+            print(f"| {' | '.join(row)} |", flush=True)
             print(textwrap.indent("\n".join(broken), "    "), file=sys.stderr, flush=True)
     print(f"\n{total} broken promises in {(time.monotonic() - begin) / 60:.0f} minutes")
     return int(total > 0)

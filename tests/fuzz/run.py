@@ -78,8 +78,13 @@ def limit() -> None:
         raise TooLongError(f"more than {SECONDS} s")
 
     signal.signal(signal.SIGPROF, stop)
+    limit_memory(MEGABYTES)
+
+
+def limit_memory(megabytes: int) -> None:
+    """Let this process have so much more memory than it has."""
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + (MEGABYTES << 20), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (size + (megabytes << 20), resource.RLIM_INFINITY))
 
 
 def watched(run: object, content: bytes) -> None:
