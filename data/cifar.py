@@ -86,13 +86,7 @@ def read_cifar100(root: Path | str, split: Split) -> ImageSet:
 
 
 def find_cifar100(root: Path | str, split: Split) -> Path:
-    """The file or folder that :func:`read_cifar100` reads; nothing is opened.
-
-    Raises
-    ------
-    InputError
-        Nothing of the kind at `root`.
-    """
+    """The file or folder that :func:`read_cifar100` reads; not opened. InputError where there is none."""
     root = Path(root)
     if not root.exists():
         raise InputError(root, "no such file or folder", FORMS)

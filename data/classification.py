@@ -80,12 +80,8 @@ class Normalization(nn.Module):
     """Images as the networks take them: less the training images' mean, over their standard deviation.
 
     It has nothing in its state dict, and moves to a device with the module that it is part of. The arithmetic
-    is two operations, each rounded as IEEE 754 says, so that every device gets the same numbers.
-
-    Parameters
-    ----------
-    statistics
-        Of the training images, for values of 0 to 255.
+    is two operations, each rounded as IEEE 754 says, so that every device gets the same numbers. `statistics`
+    are those of the training images, for values of 0 to 255.
 
     Examples
     --------
@@ -136,8 +132,6 @@ def classification_loader(
         Of :func:`read_classification` or :func:`read_classification_test`.
     batch_size
         Images in a batch of this process.
-    train
-        A new order every epoch and whole batches; otherwise every image once, in order.
     augment
         Whether the images are randomly cropped and mirrored. Default: as `train`.
     seed
@@ -146,10 +140,8 @@ def classification_loader(
         S, the side of the network's input in pixels. Of files only: an array keeps its size.
     device
         Where the network is.
-    workers
-        Processes that decode files; 0: this one does.
-    rank, world_size
-        This process, and how many there are.
+    train, workers, rank, world_size
+        As of :func:`data.loader.epoch_loader`; `workers` decode files only.
 
     Raises
     ------

@@ -308,10 +308,7 @@ DAMAGED = "delete this folder, and the next run makes it anew"
 def cached_images(truth: GroundTruth, limit: int, folder: Path) -> ImageCache:
     """The cache of some images, made on all cores where there is none, or one that cannot be used.
 
-    Raises
-    ------
-    InputError
-        An image that cannot be read; too little room on the disk.
+    InputError where an image cannot be read, or the disk has too little room.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

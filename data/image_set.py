@@ -134,13 +134,7 @@ def read_image_folders(root: Path | str, split: Split) -> ImageFiles:
 
 
 def read_class_folders(folder: Path | str) -> ImageFiles:
-    """The images of a folder ``CLASS/…``, as :func:`read_image_folders` has those of a split.
-
-    Raises
-    ------
-    InputError
-        No such folder, no class folders in it, a class without an image.
-    """
+    """The images of a folder ``CLASS/…``; result and errors as of :func:`read_image_folders`."""
     folder = Path(folder)
     names: list[bytes] = []
     counts = []
@@ -157,13 +151,7 @@ def read_class_folders(folder: Path | str) -> ImageFiles:
 
 
 def find_class_folders(root: Path | str, split: Split) -> None:
-    """Look whether there are the classes that :func:`read_image_folders` reads; no image is looked for.
-
-    Raises
-    ------
-    InputError
-        No such folder, no class folders in it, other classes in ``val`` than in ``train``.
-    """
+    """Raise the errors of :func:`read_image_folders` about the classes; no image is looked for."""
     root = Path(root)
     classes = _class_names(root / FOLDERS[split])
     if split == "test" and (root / FOLDERS["train"]).is_dir():

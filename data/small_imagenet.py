@@ -84,13 +84,7 @@ def read_small_imagenet(root: Path | str, split: Split) -> ImageSet:
 
 
 def find_small_imagenet(root: Path | str, split: Split) -> list[Path]:
-    """The batches that :func:`read_small_imagenet` reads; none is opened.
-
-    Raises
-    ------
-    InputError
-        No such folder, or a batch that is not there.
-    """
+    """The batches that :func:`read_small_imagenet` reads; none is opened. InputError where one is missing."""
     root, names = Path(root), BATCHES[split]
     if not root.is_dir():
         raise InputError(root, "no such folder", f"the folder of Small-ImageNet's batches: {names[0]} …")

@@ -1,14 +1,12 @@
 """README and docs: Python runs as it is, commands are read by their own parsers, options and links exist."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,14 +23,12 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
-def fences(page: Path, *languages: str) -> list[str]:
-    return [
-        text for language, text in FENCE.findall(page.read_text(encoding="utf-8")) if language in languages
-    ]
+def fences(page, *languages):
+    return [text for language, text in FENCE.findall(page.read_text("utf-8")) if language in languages]
 
 
 @pytest.fixture(scope="module")
-def folder(demo_folder, tmp_path_factory) -> Path:
+def folder(demo_folder, tmp_path_factory):
     """A folder with small files of the names that the pages use."""
     home = tmp_path_factory.mktemp("docs")
     (home / OUT).symlink_to(demo_folder)
@@ -56,7 +52,7 @@ def folder(demo_folder, tmp_path_factory) -> Path:
     return home
 
 
-PRELUDES: dict[str, str] = {
+PRELUDES = {
     # What a page's reader brings along.
     "docs/classify.md": """
 import torch
@@ -96,7 +92,7 @@ def test_the_python_of_a_page_runs(page, folder, tmp_path, monkeypatch, capsys):
         from detector import profile
 
         monkeypatch.setitem(profile.__kwdefaults__, "passes", 2)
-    names: dict[str, object] = {}
+    names = {}
     for snippet in [PRELUDES.get(name, ""), *snippets]:
         exec(compile(snippet, name, "exec"), names)
     if name == "docs/intervene.md":
@@ -112,7 +108,7 @@ RUN_BY_EXIT_CODE = ("training.predict", "training.export", "training.profiling._
 
 
 @cache
-def training_parser(kind: str):
+def training_parser(kind):
     from training.parser import make_parser
     from training.tasks.classification import CLASSIFICATION
     from training.tasks.detection import DETECTION
@@ -121,18 +117,18 @@ def training_parser(kind: str):
     return task, make_parser(task)
 
 
-def check_training(kind: str, words: list[str]) -> None:
+def check_training(kind, words):
     task, parser = training_parser(kind)
     values = parser.parse_args(words).as_dict()
     if values["evaluate"] is None:
         task.options.from_flat(values).resolved().check()
 
 
-def check_experiment(words: list[str]) -> None:
+def check_experiment(words):
     from training.experiments import command, plan
 
     if words[0] == "profile":
-        assert run_main("training.profiling.__main__", words[1:]) == 0
+        run_well("training.profiling.__main__", words[1:])
         return
     options = command.make_parser().parse_args(words)
     command.check_options(options)
@@ -141,32 +137,34 @@ def check_experiment(words: list[str]) -> None:
         plan.parse_options(options.set, experiment.script)
 
 
-def run_main(module: str, words: list[str]) -> int:
-    from importlib import import_module
-
+def run_main(module, words):
     return import_module(module).main(words)
 
 
-def check_benchmark(words: list[str]) -> None:
-    text = (ROOT / words[0]).read_text(encoding="utf-8")
+def run_well(module, words):
+    assert run_main(module, words) == 0, words
+
+
+def check_benchmark(words):
+    text = (ROOT / words[0]).read_text("utf-8")
     for word in words[1:]:
         assert not word.startswith("--") or f'"{word}"' in text, word
 
 
-def check_install(words: list[str]) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def check_install(words):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for word in words[1:]:
         place, _, rest = word.partition("[")
         assert place in (".", extras["name"])
         assert {extra for extra in rest.rstrip("]").split(",") if extra} <= {*extras["optional-dependencies"]}
 
 
-def check_make(words: list[str]) -> None:
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+def check_make(words):
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert words[0] in phony[1].split()
 
 
-def check_spatial(words: list[str]) -> None:
+def check_spatial(words):
     if words[0].startswith("-"):
         assert spatial_dependency.main(words) == 0
     else:
@@ -174,16 +172,14 @@ def check_spatial(words: list[str]) -> None:
         check(shlex.split(alone if alone.startswith("python ") else f"python {alone}") + words[1:])
 
 
-CHECKS: dict[str, Callable[[list[str]], object]] = {
-    "python -m diagnosis": lambda words: (
-        run_main("diagnosis.__main__", words) == 0 or pytest.fail(str(words))
-    ),
-    "python -m data.download": lambda words: run_main("data.download", words) == 0 or pytest.fail(str(words)),
-    "python train_detect.py": lambda words: check_training("train", words),
-    "python train_classify.py": lambda words: check_training("classify", words),
+CHECKS = {
+    "python -m diagnosis": partial(run_well, "diagnosis.__main__"),
+    "python -m data.download": partial(run_well, "data.download"),
+    "python train_detect.py": partial(check_training, "train"),
+    "python train_classify.py": partial(check_training, "classify"),
     "python reproduce.py": check_experiment,
-    "python export.py": lambda words: run_main("training.export", words),
-    "python predict.py": lambda words: run_main("training.predict", words),
+    "python export.py": partial(run_main, "training.export"),
+    "python predict.py": partial(run_main, "training.predict"),
     "python ": check_benchmark,
     "pip ": check_install,
     "make ": check_make,
@@ -191,14 +187,14 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
 }
 
 
-def check(words: list[str]) -> None:
+def check(words):
     line = shlex.join(words) + " "
     known = next((start for start in CHECKS if line.startswith(start)), None)
     assert known is not None, f"no check for the command {line}"
     CHECKS[known](words[len(known.split()) :])
 
 
-def commands(page: Path) -> list[list[str]]:
+def commands(page):
     """The lines of its command blocks, without comments."""
     lines = "\n".join(fences(page, "bash")).replace("\\\n", " ").splitlines()
     return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
@@ -218,12 +214,12 @@ def test_the_commands_of_a_page_are_understood(page, folder, tmp_path, monkeypat
         monkeypatch.setattr(f"{module}.exit_code", lambda action: 0)
     for words in commands(page):
         check(words)
-    assert "" not in {language for language, _ in FENCE.findall(page.read_text(encoding="utf-8"))}
+    assert "" not in {language for language, _ in FENCE.findall(page.read_text("utf-8"))}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_and_yaml_of_a_page_are_right(page):
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text("utf-8")
     for snippet in fences(page, "yaml"):
         assert isinstance(yaml.safe_load(snippet), dict)
     for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", text)):
@@ -232,21 +228,19 @@ def test_links_and_yaml_of_a_page_are_right(page):
             file = page.parent / target if target else page
             assert file.exists(), link
             if anchor:
-                headings = re.findall(
-                    r"^#+ (.*)$", FENCE.sub("", file.read_text(encoding="utf-8")), re.MULTILINE
-                )
+                headings = re.findall(r"^#+ (.*)$", FENCE.sub("", file.read_text("utf-8")), re.MULTILINE)
                 slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert anchor in slugs, link
 
 
 @cache
-def known_options() -> set[str]:
+def known_options():
     from training.experiments.command import make_parser
 
     parsers = [training_parser("train")[1], training_parser("classify")[1], make_parser()]
     texts = [*ROOT.glob("benchmarks/*.py"), ROOT / "tests" / "fuzz" / "run.py", ROOT / "data" / "download.py"]
     found = {option for parser in parsers for option in parser._option_string_actions}
-    found |= set(re.findall(r"--[\w-]+", "".join(file.read_text(encoding="utf-8") for file in texts)))
+    found |= set(re.findall(r"--[\w-]+", "".join(file.read_text("utf-8") for file in texts)))
     from diagnosis.options import parser
 
     return found | set(parser()._option_string_actions)
@@ -261,8 +255,6 @@ def test_every_option_that_a_page_names_exists(page, capsys):
         with pytest.raises(SystemExit):
             run_main(module, ["--help"])
     shown = set(re.findall(r"--[a-z][\w-]+", capsys.readouterr().out))
-    text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    named = {
-        option for code in re.findall(r"`([^`]+)`", text) for option in re.findall(r"--[a-z][\w-]+", code)
-    }
+    text = FENCE.sub("", page.read_text("utf-8"))
+    named = set(re.findall(r"--[a-z][\w-]+", " ".join(re.findall(r"`([^`]+)`", text))))
     assert named <= known_options() | shown | OPTIONS_OF_OTHERS

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -18,11 +17,7 @@ EXECUTIONS = 60  # of changed inputs, for each target
 SECONDS_OF_TARGET = 5  # of CPU, in `make test-long`
 
 
-@pytest.fixture(autouse=True)
-def without_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_every_target_has_a_corpus():
@@ -64,56 +59,37 @@ THINGS = st.one_of(
 )
 
 
-@st.composite
-def lists(draw, of):
-    return draw(st.lists(of, min_size=0, max_size=3))
+def lists(of):
+    return st.lists(of, max_size=3)
 
 
-PREDICTION = st.one_of(
-    st.fixed_dictionaries(
-        {
-            "boxes": st.one_of(lists(st.lists(NUMBERS, min_size=4, max_size=4)), THINGS),
-            "scores": st.one_of(lists(NUMBERS), THINGS),
-            "labels": st.one_of(lists(THINGS), THINGS),
-        }
-    ),
-    THINGS,
+PREDICTION = THINGS | st.fixed_dictionaries(
+    {
+        "boxes": lists(st.lists(NUMBERS, min_size=4, max_size=4)) | THINGS,
+        "scores": lists(NUMBERS) | THINGS,
+        "labels": lists(THINGS) | THINGS,
+    }
 )
 
 
-@given(
-    st.one_of(
-        lists(PREDICTION),
-        st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), PREDICTION, max_size=3),
-    )
-)
+@given(lists(PREDICTION) | st.dictionaries(st.text(max_size=3) | st.integers(), PREDICTION, max_size=3))
 @example({"a": {"boxes": [[0, 0, 2**64, 1]], "scores": [1], "labels": [18]}})
 @example({"a": {"boxes": [[0, 0, 10**400, 1]], "scores": [1], "labels": [18]}})
 def test_predictions_in_memory(predictions):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        read_twice(lambda lenient: from_predictions(predictions, truth(), lenient=lenient))
+    read_twice(lambda lenient: from_predictions(predictions, truth(), lenient=lenient))
 
 
 @given(
     st.dictionaries(
         st.sampled_from(["image", "class", "score", "x", "y", "w", "h", "image_id", "xmin", "label"]),
-        st.one_of(lists(THINGS), THINGS),
+        lists(THINGS) | THINGS,
     )
 )
 def test_tables_in_memory(table):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        read_twice(lambda lenient: from_table(table, truth(), lenient=lenient))
+    read_twice(lambda lenient: from_table(table, truth(), lenient=lenient))
 
 
-@given(
-    lists(THINGS),
-    lists(THINGS),
-    lists(st.lists(NUMBERS, max_size=5)),
-    lists(NUMBERS),
-    lists(NUMBERS),
-)
+@given(lists(THINGS), lists(THINGS), lists(st.lists(NUMBERS, max_size=5)), lists(NUMBERS), lists(NUMBERS))
 def test_records(names, classes, boxes, indices, scores):
     """A record is sound, or an InputError."""
     sizes = [[100, 80]] * 3
