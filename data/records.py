@@ -142,6 +142,8 @@ def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         twice = next(value for value, count in Counter(names).items() if count > 1)
         raise InputError(name, f"{twice!r} twice", "each name once")
+    if name == "classes" and not all(map(str.strip, names)):
+        raise InputError(name, "a blank name", "the name of a class")
     return names
 
 
@@ -284,8 +286,6 @@ class GroundTruth:
     ) -> None:
         image_names = _names("images", images)
         class_names = _names("classes", classes)
-        if any(not class_name.strip() for class_name in class_names):
-            raise InputError("classes", "a blank name", "the name of a class")
         box_column = _column("boxes", boxes, np.float64, (None, 4))
         measured = _measured(box_column, allow_empty=False)
         rows = len(box_column)

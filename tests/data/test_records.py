@@ -185,6 +185,7 @@ def test_wrong_ground_truth(changes, message):
         ({"image_index": [0, 2]}, r"image_index\[1\]: found 2"),
         ({"labels": [2, 0]}, r"labels\[0\]: found 2"),
         ({"images": ["a", "a"]}, "images: found 'a' twice"),
+        ({"classes": ["cat", "  "]}, "classes: found a blank name"),
     ],
 )
 def test_wrong_detections(changes, message):
