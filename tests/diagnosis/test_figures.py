@@ -641,6 +641,7 @@ def test_detectors_that_cannot_share_a_figure_are_refused(name, two):
         ("bolt nut", [], "no classes are similar here."),
         ("", [], "no classes are similar here."),
         ("a b c d e f", ["a b", "c d"], "such as c instead of d."),  # classes with objects are better
+        ("a b c d e f", ["a b"], "such as a instead of b."),
     ],
 )
 def test_the_legend_takes_its_example_from_the_data(names, similar, example):

@@ -107,6 +107,11 @@ def test_a_gallery_shows_the_surest_of_a_kind(pair):
     wrong = shuffled.detections.scores[shuffled.breakdown.counted_types == place]
     assert scores == [f"{score:.2f}" for score in sorted(wrong)[::-1][:3]]
     assert f"3 of {len(wrong)}, the highest score first" in " ".join(t.get_text() for t in figure.texts)
+    assert not any(axes.get_title().startswith("is ") for axes in pictures(figure))
+    (confused,) = pictures(plot.gallery(shuffled, kind="similar", n=1))  # its own class is on the picture
+    found, (what, image) = confused.texts[0].get_text().split()[0], confused.get_title().split(" · ")
+    assert image in shuffled.truth.images
+    assert what.removeprefix("is ") in set(shuffled.truth.classes) - {found}
 
 
 def test_a_gallery_of_missed_objects_leaves_out_found_and_difficult_ones():
