@@ -603,7 +603,8 @@ def _object(
         if flag is None:
             raise InputError(f"{where}: <{tag}>", shown(text), "0 or 1, or false or true")
         flags[tag] = flag
-    turned = [one for one in element.findall("attributes/attribute") if _text(one, "name") == "rotation"]
+    attributes = [one for some in element.findall("attributes") for one in some.findall("attribute")]
+    turned = [one for one in attributes if _text(one, "name") == "rotation"]
     rotation = number_of(_text(turned[0], "value"), "rotation") if turned else 0.0
     return AnnotatedObject(
         label, box, flags["difficult"] == 1, flags["truncated"], flags["occluded"], _text(element, "pose"),
