@@ -180,8 +180,24 @@ class Selection(NamedTuple):
         return self.known.index(block) + 1 if block in self.known else None
 
 
-def select_layers(network: nn.Module, *, example: Example | None = None, **choice: Any) -> Selection:
+def select_layers(
+    network: nn.Module,
+    *,
+    last: int | None = None,
+    layer: int | None = None,
+    layers: Iterable[int] | None = None,
+    names: Iterable[str] | None = None,
+    percent: float | None = None,
+    example: Example | None = None,
+) -> Selection:
     """Find the layers that were chosen; parameters and errors are those of :func:`detector.modify_layers`."""
+    choice: dict[str, Any] = {
+        "last": last,
+        "layer": layer,
+        "layers": layers,
+        "names": names,
+        "percent": percent,
+    }
     given = [(word, value) for word, value in choice.items() if value is not None]
     if len(given) != 1:
         raise ValueError(
