@@ -376,18 +376,40 @@ def test_a_signal_just_before_the_command_starts_is_not_lost(tmp_path: Path, mon
         signal.raise_signal(signal.SIGINT)
         return "now"
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
-    wakeup = signal.set_wakeup_fd(-1)
-    monkeypatch.setattr(
-        "training.launch.supervise.time.strftime", interrupted
-    )  # for the first line of the log
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr("training.launch.supervise.time.strftime", interrupted)  # for the log's first line
     plan = python(tmp_path, "job", "print('begun')").plan(Path.cwd())
     record = Supervisor(plan).run()
     for number, handler in before.items():
         signal.signal(number, handler)
-    signal.set_wakeup_fd(wakeup)
     assert record["code"] == 128 + signal.SIGTERM
     assert "begun" not in (tmp_path / "job" / "output.log").read_text().splitlines()
+
+
+def test_the_first_signal_goes_to_the_command_alone(tmp_path: Path) -> None:
+    """Its data workers would die of it in mid-step."""
+    worker = """if True:
+        import signal, time
+        signal.signal(signal.SIGTERM, lambda *_: print("the worker too", flush=True))
+        print("ready", flush=True)
+        time.sleep(600)
+    """
+    command = f"""if True:
+        import signal, subprocess, sys, time
+        def save(*_):
+            time.sleep(0.5)  # for the worker's word
+            sys.exit(143)
+        signal.signal(signal.SIGTERM, save)
+        subprocess.Popen([sys.executable, "-c", {worker!r}]).wait()
+    """
+    job = python(tmp_path, "job", command)
+    process = supervised(job)
+    wait_until(lambda: (job.folder / "output.log").exists() and "ready" in log_of(job))
+    process.signal(signal.SIGTERM)
+    record = process.wait()
+    assert record is not None
+    assert record["code"] == 143
+    assert "the worker too" not in log_of(job)
 
 
 def test_python_that_is_interrupted_while_it_starts_is_stopped(tmp_path: Path) -> None:
