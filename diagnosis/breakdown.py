@@ -22,6 +22,7 @@ __all__ = [
     "BACKGROUND_IOU",
     "CORRECT",
     "CORRECT_IOU",
+    "ERROR_NAMES",
     "ERROR_TYPES",
     "LOCALIZATION",
     "NONE",
@@ -115,6 +116,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
     ),
 )  # fmt: skip
 
+ERROR_NAMES = tuple(error_type.name for error_type in ERROR_TYPES)
 CORRECT, LOCALIZATION, SIMILAR, OTHER, BACKGROUND = range(len(ERROR_TYPES))
 UNCOUNTED = -1
 """Type of a detection in a crowd region, which counts for nothing."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.formats.files import replacing
 from data.records import InputError
-from diagnosis.breakdown import ERROR_TYPES, NONE, UNCOUNTED
+from diagnosis.breakdown import ERROR_NAMES, NONE, UNCOUNTED
 from diagnosis.record import Diagnosis
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
         name: _column(found.boxes[:, i], pa.float64())
         for i, name in enumerate(("xmin", "ymin", "xmax", "ymax"))
     }
-    type_names = [error_type.name for error_type in ERROR_TYPES]
     ids = {}
     if truth.image_ids:
         ids["coco_image_id"] = _ids(truth.image_ids, found.image_index)
@@ -99,7 +98,7 @@ def _table(diagnosis: Diagnosis) -> pa.Table:
             **sides,
             "rank": _column(matching.rank + 1, pa.int64()),
             "counted": _column(diagnosis.breakdown.counted_types != UNCOUNTED, pa.bool_()),
-            "error_type": named(refers.types.astype(np.int64), type_names, refers.types == UNCOUNTED),
+            "error_type": named(refers.types.astype(np.int64), ERROR_NAMES, refers.types == UNCOUNTED),
             "duplicate": _column(refers.duplicate, pa.bool_()),
             "overlap": _column(refers.overlaps, pa.float64()),
             "object": _column(refers.object_rows, pa.int64(), no_object),

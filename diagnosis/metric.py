@@ -17,7 +17,7 @@ from torchmetrics import Metric
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis.average_precision import AP_KINDS, average_precision
-from diagnosis.breakdown import CORRECT_IOU, ERROR_TYPES, Top, break_down
+from diagnosis.breakdown import CORRECT_IOU, ERROR_NAMES, Top, break_down
 from diagnosis.matching import match
 from diagnosis.similar import similar_matrix
 
@@ -166,7 +166,7 @@ class ErrorBreakdown(Metric):
         breakdown = break_down(matching, self.similar, self.top, iou=self.iou)
         scores = average_precision(truth, found, matching, iou=self.iou, coco=AP_KINDS[self.ap].has_fixed_iou)
         shares = breakdown.pooled() if self.pooled else breakdown.mean_over_classes()
-        names = [*(error_type.name for error_type in ERROR_TYPES), "map"]
+        names = [*ERROR_NAMES, "map"]
         values = dict(zip(names, [*shares.tolist(), scores.mean()[self.ap]], strict=True))
         if self.per_class:
             each = np.column_stack([breakdown.shares, getattr(scores, self.ap)])

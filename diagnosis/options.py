@@ -18,7 +18,7 @@ from data.formats.files import IMAGE_SUFFIXES, is_file
 from data.formats.names import hint
 from data.formats.validation import BOX_FORMATS
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ERROR_TYPES, Top
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ERROR_NAMES, Top
 from diagnosis.characteristics import MEASURES
 from diagnosis.coco_ap import MAX_DETECTIONS
 from spatial_dependency import program
@@ -34,10 +34,9 @@ LINE_WIDTH = 80
 COMMON_FOLDERS = ("detections", "labels")
 """What any run calls its folders: such a name does not tell one run from another."""
 
-TYPE_NAMES = ", ".join(error_type.name for error_type in ERROR_TYPES)
 DESCRIPTION = (
     "Break down the errors of one or several detectors as Hoiem et al. (ECCV 2012) do: "
-    f"{TYPE_NAMES}. Writes a web page, tables and numbers, and figures with --figures."
+    f"{', '.join(ERROR_NAMES)}. Writes a web page, tables and numbers, and figures with --figures."
 )
 EPILOG = """\
 What is read and written: docs/input-rules.md, docs/diagnose.md.

@@ -16,7 +16,7 @@ from diagnosis.account import Account, account, order_effects
 from diagnosis.average_precision import AP_KINDS, APStatistic, APTable, OperatingPoints, best_f1
 from diagnosis.breakdown import (
     CORRECT_IOU,
-    ERROR_TYPES,
+    ERROR_NAMES,
     Breakdown,
     PieErrorTypes,
     ReferencedObjects,
@@ -253,8 +253,7 @@ class Diagnosis:
             import pandas as pd  # type: ignore[import-untyped]
         except ImportError:
             raise InputError("to_frame", "no package pandas", "pandas: pip install pandas") from None
-        names = [error_type.name for error_type in ERROR_TYPES]
-        shares = dict(zip(names, self.breakdown.shares.T, strict=True))
+        shares = dict(zip(ERROR_NAMES, self.breakdown.shares.T, strict=True))
         scores = {kind: getattr(self.ap, kind) for kind in AP_KINDS}
         counted = {"objects": self.breakdown.objects, "counted": self.breakdown.counts.sum(axis=1)}
         return pd.DataFrame({**counted, **shares, **scores}, index=pd.Index(self.truth.classes, name="class"))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from data.records import InputError
 from diagnosis.average_precision import AP_KINDS, OperatingPoint
-from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.breakdown import ERROR_NAMES
 from diagnosis.calibration import Calibration
 from diagnosis.characteristics import UNITS, BinScores
 from diagnosis.compare import ClassOrMean, Comparison, Estimate
@@ -34,7 +34,6 @@ __all__ = ["SCHEMA", "comparison_to_json", "intervals_to_json", "to_json"]
 SCHEMA = 1
 """Version of the layout of ``diagnosis.json``."""
 
-TYPE_NAMES = tuple(error_type.name for error_type in ERROR_TYPES)
 
 NO_OBJECT, NO_COCO = "no object that is not difficult", "COCO's AP was not asked for"
 
@@ -93,7 +92,7 @@ def _numbers(values: Mapping[str, float], reason: str) -> Json:
 
 def _by_type(shares: NDArray[np.float64], reason: str, **more: float) -> Json:
     """Shares of all error types, or of the errors alone."""
-    return _numbers(dict(zip(TYPE_NAMES[-len(shares) :], shares, strict=True)) | more, reason)
+    return _numbers(dict(zip(ERROR_NAMES[-len(shares) :], shares, strict=True)) | more, reason)
 
 
 # ---- one detector ----------------------------------------------------------------------------
@@ -360,7 +359,7 @@ def _worst_cases(diagnosis: Diagnosis) -> dict[str, Json]:
     columns = (result.errors, result.error_types, result.confused_with)
     for detection, error, other in zip(*(column.tolist() for column in columns), strict=True):
         confused_with = truth.classes[other] if other >= 0 else None
-        add("errors", detection, {"type": TYPE_NAMES[error], "confused_with": confused_with})
+        add("errors", detection, {"type": ERROR_NAMES[error], "confused_with": confused_with})
     for detection, row in zip(result.found_last.tolist(), result.found_objects.tolist(), strict=True):
         add("found_last", detection, {"object": row})
     for row in result.missed.tolist():

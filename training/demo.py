@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.shapes import LARGE, write_shapes
-from diagnosis import ERROR_TYPES, Diagnosis, compare
+from diagnosis import Diagnosis, compare
 from diagnosis.average_precision import AP_KINDS
+from diagnosis.breakdown import ERROR_NAMES
 from training.command import exit_code
 from training.provenance import provenance
 from training.run import evaluate, train
@@ -124,13 +125,13 @@ def show(found: Sequence[Diagnosis], out: Path, made_by: dict[str, Any]) -> None
 
 def _story(found: Sequence[Diagnosis]) -> str:
     """Each detector's numbers in a line, then what the shuffles change."""
-    correct, localization, *others = (error_type.name for error_type in ERROR_TYPES)
+    correct, localization, *others = ERROR_NAMES
     ap = AP_KINDS["voc07"].name
     columns = (ap, correct, localization, "both", *others)
     rows = {}
     for diagnosis in found:
         shares = diagnosis.breakdown.mean_over_classes()
-        row = dict(zip((error_type.name for error_type in ERROR_TYPES), shares, strict=True))
+        row = dict(zip(ERROR_NAMES, shares, strict=True))
         row |= {ap: diagnosis.ap.mean()["voc07"], "both": row[correct] + row[localization]}
         rows[diagnosis.name] = {name: 100 * row[name] for name in columns}
     lines = [

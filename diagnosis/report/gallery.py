@@ -22,7 +22,7 @@ from PIL import Image
 from data.boxes import area, clip, intersection
 from data.formats.processes import usable_cores
 from data.records import GroundTruth, InputError
-from diagnosis.breakdown import BACKGROUND, BACKGROUND_IOU, CORRECT, ERROR_TYPES, NONE
+from diagnosis.breakdown import BACKGROUND, BACKGROUND_IOU, CORRECT, ERROR_NAMES, NONE
 from diagnosis.confusion import ON_BACKGROUND
 from diagnosis.flow import FATES, MISSED, deciding_detections, fates
 from diagnosis.photographs import read_picture
@@ -319,7 +319,7 @@ def _errors(diagnosis: Diagnosis, detector: int, listed: NDArray[np.bool_]) -> I
     cells = np.where((there >= 0) & wanted[there, labels], there * classes + labels, NONE)
     often = np.argsort(-np.bincount(cells[cells >= 0]), kind="stable")[:TOP_CONFUSIONS]
     top_cells = np.where(np.isin(cells, often), cells, NONE)
-    bars = np.where(counted > CORRECT, labels * len(ERROR_TYPES) + counted, NONE)
+    bars = np.where(counted > CORRECT, labels * len(ERROR_NAMES) + counted, NONE)
 
     def make(row: int) -> Pick:
         kind, label, object_row = int(found.types[row]), int(labels[row]), int(found.object_rows[row])
@@ -338,13 +338,13 @@ def _errors(diagnosis: Diagnosis, detector: int, listed: NDArray[np.bool_]) -> I
             words += f"; in the confusion matrix: {truth.classes[truth.labels[also]]}, IoU {other:.2f}"
         if counted[row] < 0:
             words += ", not counted"
-        image, name = int(detections.image_index[row]), ERROR_TYPES[kind].name
+        image, name = int(detections.image_index[row]), ERROR_NAMES[kind]
         cell = int(there[row]), max(int(tide[row]), NONE)
         return Pick(image, label, name, "", objects, [(detector, row)], words, *cell)
 
     order = diagnosis.matching.order  # by class; of equal scores the first in the file is ranked higher
     order = order[np.argsort(-detections.scores[order], kind="stable")]
-    names = [(error_type.name, "") for error_type in ERROR_TYPES]
+    names = [(name, "") for name in ERROR_NAMES]
     for beyond in (False, True):
         chosen = (bars < 0) & ((tide >= 0) | (there >= 0)) if beyond else bars >= 0
         rows = order[chosen[order]]
@@ -441,7 +441,7 @@ def _nearest(diagnosis: Diagnosis, row: int, here: NDArray[np.int64]) -> tuple[i
     found = int(here[int(overlaps.argmax())])
     name, score = truth.classes[detections.labels[found]], detections.scores[found]
     counted = diagnosis.breakdown.counted_types[found] >= 0
-    kind = ERROR_TYPES[diagnosis.referenced_objects.types[found]].name
+    kind = ERROR_NAMES[diagnosis.referenced_objects.types[found]]
     fate = f"counted for another object ({kind})" if counted else "not counted"
     return found, f"nearest: {name} {score_text(score)}, IoU {most:.2f}, {fate}"
 

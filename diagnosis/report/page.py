@@ -22,7 +22,7 @@ import numpy as np
 
 from data.formats.files import write_text
 from diagnosis.average_precision import AP_KINDS, ThresholdCurve, threshold_curve
-from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, ERROR_TYPES, NONE
+from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, ERROR_NAMES, ERROR_TYPES, NONE
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import quantity_name
 from diagnosis.flow import FATES, flow
@@ -255,7 +255,7 @@ FRAMES = ("beside", "ignored", "wanted", "found")
 
 def _examples(examples: Examples) -> dict[str, Any]:
     """The examples by pool, in few characters: names, images and photographs are listed once."""
-    names = [kind.name for kind in ERROR_TYPES]
+    names = [*ERROR_NAMES]
     names += [fate.name for fate in FATES if fate.name not in names]
     images: dict[str, int] = {}
     photographs: dict[str, int] = {}
@@ -338,7 +338,7 @@ def _detector(diagnosis: Diagnosis, one: Json) -> dict[str, Any]:
                 "detections": entry["detections"],
                 "counted": entry["top"]["n"],
                 "reason": entry["top"].get("reason", ""),
-                "shares": [entry["top"][error_type.name] for error_type in ERROR_TYPES],
+                "shares": [entry["top"][name] for name in ERROR_NAMES],
                 "ap": {kind: entry["ap"][kind] for kind in AP_KINDS},
                 "best": one["operating_points"]["classes"][name],
                 "bins": {
@@ -374,7 +374,7 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
     for variant in IMPACT_VARIANTS:
         if variant.error is None:  # the detections as they are
             continue
-        kind = ERROR_TYPES[variant.error].name
+        kind = ERROR_NAMES[variant.error]
         values = []
         for one in detectors:
             pairs = [
@@ -383,7 +383,7 @@ def _impact(detectors: Sequence[Json], key: str) -> dict[str, Any] | None:
             gains = [max(after - before, 0.0) for after, before in pairs if None not in (after, before)]
             values.append(sum(gains) / len(gains) if gains else None)
         # The errors that are mended; of all but one type there is no such view.
-        mended = [one.name for n, one in enumerate(ERROR_TYPES) if n not in (CORRECT, *variant.counted)]
+        mended = [name for n, name in enumerate(ERROR_NAMES) if n not in (CORRECT, *variant.counted)]
         opens = "" if variant.name.startswith("only_") else ",".join(mended)
         row = {"label": variant.label, "text": variant.explanation, "kind": kind, "opens": opens}
         rows.append({**row, "values": values})
@@ -448,7 +448,7 @@ def _counting_rules(diagnoses: Sequence[Diagnosis], numbers: Json) -> list[tuple
     """What exactly is counted, and why numbers differ or do not add up: heading and text."""
     sums = []
     for one in numbers["detectors"]:
-        shares = [one["breakdown"]["mean_over_classes"][error_type.name] for error_type in ERROR_TYPES]
+        shares = [one["breakdown"]["mean_over_classes"][name] for name in ERROR_NAMES]
         if None not in shares:
             sums.append(f"{sum(round(100 * value, 1) for value in shares):.1f} for {one['name']}")
     short = []

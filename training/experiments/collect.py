@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.records import InputError
-from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.breakdown import ERROR_NAMES
 from training.experiments.plan import Plan, Point, Run, state_of
 from training.experiments.schema import Variant
 
@@ -20,7 +20,7 @@ __all__ = [
     "RIGHT_CLASS", "SHARES", "Row", "TrainingCurve", "baseline_of", "collect", "read_curve", "read_result",
 ]  # fmt: skip
 
-SHARES = tuple(kind.name for kind in ERROR_TYPES)
+SHARES = ERROR_NAMES
 """Shares of a detector's detections by error type."""
 RIGHT_CLASS = "right_class"
 """Correct + localization: the detections whose class is right (paper, section 4.5)."""

@@ -24,7 +24,7 @@ from detector import compare, profile
 from detector.profiling import Profile, ProfileRow
 from detector.registry import METHODS
 from detector.scores import Score
-from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.breakdown import ERROR_NAMES
 from diagnosis.figures.style import save_figure
 from diagnosis.words import count
 from training.profiling.figure import draw_profile
@@ -186,7 +186,7 @@ def draw(found: Profile, subject: Subject, passes: int, out: Path) -> None:
         note="The network is not trained again: at test time the order of what enters one layer is removed, "
         f"{each}. N={count(subject.images, 'image')}, the {subject.source}. {band}{shares}",
         chance=subject.chance,
-        measures=["map_area", *(kind.name for kind in ERROR_TYPES)] if detects else ["accuracy"],
+        measures=["map_area", *ERROR_NAMES] if detects else ["accuracy"],
     )
     for kind in ("png", "svg"):
         save_figure(figure, out / f"profile.{kind}")

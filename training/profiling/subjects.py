@@ -30,7 +30,7 @@ from data.streams import Stream, generator
 from detector import YOLO, seek_shuffles
 from detector.scores import Score, score_on
 from diagnosis import diagnose
-from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.breakdown import ERROR_NAMES
 from training.checkpoint import load_trained, read_checkpoint
 from training.options import option_of
 from training.profiling.foreign import build_foreign
@@ -366,7 +366,7 @@ def _detector_of_checkpoint(options: Options, checkpoint: Path) -> Subject:
         shares = diagnosis.breakdown.mean_over_classes()
         return {
             "map_area": diagnosis.ap.mean()["area"],
-            **{kind.name: float(share) for kind, share in zip(ERROR_TYPES, shares, strict=True)},
+            **dict(zip(ERROR_NAMES, shares.tolist(), strict=True)),
         }
 
     held_out = asked.split == "validation"

@@ -29,7 +29,7 @@ from detector.intervene import needs_passes
 from detector.loss import YOLOLoss
 from diagnosis import Comparison, Diagnosis, diagnose, sentences, table, to_json
 from diagnosis.average_precision import AP_KINDS
-from diagnosis.breakdown import ERROR_TYPES
+from diagnosis.breakdown import ERROR_NAMES
 from diagnosis.metric import ErrorBreakdown
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.words import comparison_sentences
@@ -464,10 +464,11 @@ def summarize(diagnoses: Sequence[Diagnosis]) -> dict[str, Any]:
     """Scores and mean shares of several passes or seeds, each as mean and standard deviation."""
     means = [diagnosis.ap.mean() for diagnosis in diagnoses]
     shares = [diagnosis.breakdown.mean_over_classes() for diagnosis in diagnoses]
-    names = [kind.name for kind in ERROR_TYPES]
     return {
         "map": {name: _spread([float(mean[name]) for mean in means]) for name in SCORES},
-        "shares": {name: _spread([float(share[i]) for share in shares]) for i, name in enumerate(names)},
+        "shares": {
+            name: _spread([float(share[i]) for share in shares]) for i, name in enumerate(ERROR_NAMES)
+        },
     }
 
 
