@@ -27,7 +27,7 @@ from data.formats.files import write_text
 from data.records import InputError
 from data.shapes import SHAPE_SETS
 from training.experiments.plan import Plan, Run
-from training.experiments.schema import Script, resolved
+from training.experiments.schema import Script, resolved, variant_of
 from training.provenance import provenance
 
 if TYPE_CHECKING:
@@ -91,15 +91,16 @@ def precision_of(options: Mapping[str, Any]) -> str:
 
 def seconds_of(run: Run, step: float) -> float:
     """Seconds that a run takes in all if a training step takes `step`."""
+    from detector.shuffle import SHUFFLES  # torch takes seconds
+
     options = resolved(run.script, run.options)
     train, test = IMAGE_COUNTS[options["data"]]
     if options["data"] == "voc" and options["root"]:
         train, test = _listed_images(options, "train", train), _listed_images(options, "test", test)
     batch = int(options["batch_size"])
-    method = options.get("method", options.get("shuffle"))
-    if run.test is not None:
-        method = run.test.get("method", "spatial")
-    passes = 1 if method in ("none", "gap_fc") else int(options["passes"])
+    variant = variant_of(options, run.test)
+    method = variant.tested or variant.method
+    passes = int(options["passes"]) if method in SHUFFLES and SHUFFLES[method].draws else 1
     scoring = passes * test / batch * step * FORWARD_SHARE
     if run.trained is not None:
         return START_SECONDS + scoring

@@ -168,11 +168,9 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
     True
     """
     data, arch, weights = options["data"], options["arch"], options.get("weights", "none")
-    if options.get("shuffle", "none") != "none":  # a detector
-        place = options["shuffle"]
-        last, layer = (1, None) if place == "last" else (None, int(place))
-        method = options.get("shuffle_method", "spatial")
-        return Variant(data, arch, method, last, layer, options.get("patch"), weights=weights)
+    if "shuffle" in options:  # a detector
+        test = None if test is None else _as_classifiers({**options, **test})
+        options = _as_classifiers(options)
     described, tested = {**options, **(test or {})}, None
     last = described.get("last")
     if test is not None:
@@ -181,6 +179,15 @@ def variant_of(options: Mapping[str, Any], test: Mapping[str, Any] | None = None
     several = tuple(described.get("layers") or described.get("names") or ())
     method, layer, patch = options.get("method", "none"), described.get("layer"), described.get("patch")
     return Variant(data, arch, method, last, layer, patch, tested, several, weights)
+
+
+def _as_classifiers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a detector's options shuffle, as the options of a classifier."""
+    place = options["shuffle"]
+    if place == "none":
+        return {"method": "none"}
+    where = {"last": 1} if place == "last" else {"layer": int(place)}
+    return {"method": options.get("shuffle_method", "spatial"), "patch": options.get("patch"), **where}
 
 
 def modified_percent(variant: Variant) -> float:

@@ -12,7 +12,7 @@ import yaml
 from data.records import InputError
 from training.experiments.cost import START_SECONDS, probe, seconds_of, speed_key
 from training.experiments.figures import first_layer
-from training.experiments.paper import paper_accuracy
+from training.experiments.paper import paper_accuracy, reported
 from training.experiments.plan import (
     Overrides,
     Plan,
@@ -222,6 +222,27 @@ def test_percentages_are_the_papers() -> None:
     assert (first_layer(several, 13), first_layer(variant_of(NAMED), 13)) == (3, 10)
 
 
+@pytest.mark.parametrize(
+    ("trained", "test", "said", "percent"),
+    [
+        ({}, {"shuffle": "last"}, ("none", "spatial", 1), 6.25),
+        ({}, {"shuffle": "last", "shuffle_method": "channel"}, ("none", "channel", 1), 6.25),
+        ({"shuffle": "last"}, {"shuffle": "none"}, ("spatial", "none", 1), 6.25),
+        ({"shuffle": "last"}, {"shuffle_method": "channel"}, ("spatial", "channel", 1), 6.25),
+        ({"shuffle": "last"}, None, ("spatial", None, 1), 6.25),
+        ({}, None, ("none", None, None), 0),
+    ],
+)
+def test_a_detector_that_is_shuffled_in_the_test_alone_is_not_the_papers_baseline(
+    trained: dict[str, str], test: dict[str, str] | None, said: tuple[Any, ...], percent: float
+) -> None:
+    variant = variant_of({"data": "voc", "arch": "resnet50", "shuffle": "none", **trained}, test)
+    assert (variant.method, variant.tested, variant.last) == said
+    assert modified_percent(variant) == percent
+    assert (variant == variant.baseline) == (said[0] == "none" and test is None)
+    assert (reported(variant, "map") is None) == (test is not None)
+
+
 def test_a_run_is_done_once_its_scores_are_there(tmp_path: Path) -> None:
     run = Run("a", "train_classify", {**NAMED, "seed": 0})
     folder = tmp_path / "a"
@@ -270,6 +291,7 @@ def test_cost_grows_with_epochs_data_and_passes() -> None:
     assert seconds(epochs=150) == pytest.approx(expected / 2, rel=0.02)
     assert seconds(passes=1) < seconds()
     assert seconds(max_steps=351) == pytest.approx(seconds(epochs=1))
+    assert seconds(method="mean") == seconds(passes=1)  # draws nothing
     spatial = Run("a", "train_classify", NAMED)
     channel = Run("b", "train_classify", {**NAMED, "method": "channel"})
     averaged = Run("c", "train_classify", {**NAMED, "method": "gap_fc"})
@@ -299,6 +321,17 @@ def test_lists_of_ones_own_are_counted(tmp_path: Path) -> None:
     options = {"root": str(tmp_path), "train": ["2012:train"], "epochs": 2, "batch_size": 16, "validation": 0}
     test = START_SECONDS + 4952 / 16 / 3
     assert seconds_of(Run("a", "train_detect", options), 1.0) == pytest.approx(2 * 10 + test)
+
+
+@pytest.mark.parametrize(
+    ("trained", "tested", "passes"),
+    [("none", "last", 10), ("last", "none", 1), ("last", "last", 10)],
+)
+def test_a_detector_is_scored_in_several_passes_where_it_shuffles_in_the_test(
+    trained: str, tested: str, passes: int
+) -> None:
+    run = Run("a/b", "train_detect", {"shuffle": trained, "batch_size": 16}, {"shuffle": tested}, "a")
+    assert seconds_of(run, 1.0) == pytest.approx(START_SECONDS + passes * 4952 / 16 / 3)
 
 
 def test_several_seeds_are_runs_of_their_own(bench: Callable[..., Path]) -> None:
