@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import draw_pie, explained_types, new_page, shown_groups, type_entries
+from diagnosis.figures.layout import draw_pie, explained_types, new_page, shown_groups, type_entries
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     GRID_COLOUR,

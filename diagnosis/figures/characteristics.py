@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from data.records import InputError
 from diagnosis.characteristics import ASPECT_BINS, SIZE_BINS, BinScores, Sensitivity
-from diagnosis.figures.page import LegendEntry, new_page
+from diagnosis.figures.layout import LegendEntry, new_page
 from diagnosis.figures.style import (
     MAX_CLASSES,
     MUTED_COLOUR,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diagnosis.average_precision import precision_recall_curve
-from diagnosis.figures.page import new_page
+from diagnosis.figures.layout import new_page
 from diagnosis.figures.style import (
     MUTED_COLOUR,
     TEXT_COLOUR,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from data.formats.names import hint
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import LegendEntry, explained_types, new_page, write_on_page
+from diagnosis.figures.layout import LegendEntry, explained_types, new_page, write_on_page
 from diagnosis.figures.style import (
     MARGIN_INCHES,
     TEXT_COLOUR,

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES, ErrorType
-from diagnosis.figures.page import Explained, LegendEntry, new_page, shown_groups, type_entries
+from diagnosis.figures.layout import Explained, LegendEntry, new_page, shown_groups, type_entries
 from diagnosis.figures.style import (
     LINE_INCHES,
     MUTED_COLOUR,

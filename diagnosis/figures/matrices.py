@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import Explained, new_page, write_on_page
+from diagnosis.figures.layout import Explained, new_page, write_on_page
 from diagnosis.figures.style import (
     GRID_COLOUR,
     LINE_INCHES,

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import LegendEntry, draw_pie
+from diagnosis.figures.layout import LegendEntry, draw_pie
 from diagnosis.figures.style import (
     GRID_COLOUR,
     MUTED_COLOUR,

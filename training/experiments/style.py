@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from detector.registry import method_style
-from diagnosis.figures.page import LegendEntry, new_page
+from diagnosis.figures.layout import LegendEntry, new_page
 from diagnosis.figures.style import MUTED_COLOUR, TEXT_COLOUR, frame_lightly, text_width
 from training.experiments.collect import Row
 from training.experiments.schema import Variant

@@ -16,7 +16,7 @@ from matplotlib.transforms import ScaledTranslation
 from detector.profiling import BASELINE, Profile, ProfileMethod, ProfileRow
 from detector.registry import METHODS, method_style
 from diagnosis.breakdown import ERROR_TYPES
-from diagnosis.figures.page import new_page
+from diagnosis.figures.layout import new_page
 from diagnosis.figures.style import (
     MUTED_COLOUR,
     TEXT_COLOUR,
