@@ -12,8 +12,9 @@ from data.boxes import beyond_border
 from diagnosis.average_precision import RULES, APStatistic, assumed_objects
 from diagnosis.breakdown import CORRECT, CORRECT_IOU, BreakdownStatistic, Top, pie_error_types
 from diagnosis.coco_ap import MAX_DETECTIONS, coco_outcomes, coco_pairs
-from diagnosis.matching import Matching, argsort_ascending, assign_devkit, cached
+from diagnosis.matching import Matching, assign_devkit, cached
 from diagnosis.rankings import Ranking, mean_defined
+from diagnosis.sorting import argsort_ascending
 
 Range = tuple[float, float]
 UNDEFINED: Range = (float("nan"), float("nan"))

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import intersection
-from diagnosis.matching import Matching, argsort_ascending, cached, greedy_pairs, sort_within
+from diagnosis.matching import Matching, cached, greedy_pairs
 from diagnosis.rankings import AnyHits, Ranking, interpolated_precision, mean_over_classes, needed_hits
+from diagnosis.sorting import argsort_ascending, sort_within
 
 COCO_RECALLS: NDArray[np.float64] = np.linspace(0, 1, 101)
 

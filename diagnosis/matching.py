@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from data.boxes import intersection
 from data.formats.processes import over_threads
 from data.records import Detections, GroundTruth, InputError
+from diagnosis.sorting import argsort_ascending, argsort_descending, indices, sort_within
 
 CANDIDATES_AT_ONCE = 1 << 17
 """Pairs of a detection and any object of its image that are looked at together: they fit in the cache."""
@@ -32,92 +33,11 @@ CANDIDATES_AT_ONCE = 1 << 17
 DENSE_ENTRIES = 1 << 20
 """Up to so many entries (an object and a class each) a plain table is used, however few pairs there are."""
 
-RADIX_BITS = 16
-
 CROWD_SHARE = 0.5
 """Share of a detection's area in a crowd region of its class from which it belongs to the crowd."""
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
-
-
-# ---- stable sorting, several times faster than by comparison ---------------------------------
-#
-# NumPy sorts 16-bit integers by radix, in linear time. Longer keys are sorted digit by digit, the least
-# significant first, which keeps the order of equal keys at every step.
-
-
-def argsort_ascending(keys: NDArray[np.int64], order: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Indices that sort `keys`, none negative; equal ones stay in `order`, by default as they are.
-
-    Examples
-    --------
-    >>> argsort_ascending(np.array([3, 70000, 0, 3])).tolist()
-    [2, 0, 3, 1]
-    """
-    digits = max(1, -(-int(keys.max()).bit_length() // RADIX_BITS)) if len(keys) else 0
-    for digit in range(digits):
-        order = _sort_digit((keys >> (RADIX_BITS * digit)).astype(np.uint16), order)  # the lowest bits
-    return _indices(len(keys)) if order is None else order
-
-
-def argsort_descending(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices that sort finite `values`, the largest first; equal ones stay as they are.
-
-    Examples
-    --------
-    >>> argsort_descending(np.array([0.5, 2.0, -1.0, 0.5, -0.0, 0.0])).tolist()
-    [1, 0, 3, 4, 5, 2]
-    """
-    with np.errstate(over="ignore", under="ignore"):
-        short = (-values).astype(np.float32) + np.float32(0)  # adding 0 makes −0 and 0 one
-    bits = short.view(np.uint32)
-    keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    order = _sort_digit(keys.astype(np.uint16), None)
-    order = _sort_digit((keys >> np.uint32(RADIX_BITS)).astype(np.uint16), order)
-    # Scores are usually float32: sort those first, then the runs that float32 does not tell apart.
-    ranked = values[order]
-    if (ranked[1:] > ranked[:-1]).any():
-        short = short[order]
-        start = np.flatnonzero(short[1:] != short[:-1]) + 1
-        order = order[sort_within(np.concatenate([[0], start, [len(order)]]), ranked)]
-    return order
-
-
-def sort_within(
-    start: NDArray[np.int64], values: NDArray[np.float64] | NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Indices that sort each run ``start[g]:start[g + 1]`` by falling value; equal ones stay as they are.
-
-    Examples
-    --------
-    >>> sort_within(np.array([0, 2, 5]), np.array([1.0, 2.0, 5.0, 7.0, 7.0])).tolist()
-    [1, 0, 3, 4, 2]
-    """
-    order = _indices(len(values))
-    length = np.diff(start)
-    several = np.flatnonzero(length > 1)
-    several = several[argsort_ascending(length[several])]
-    first, length = start[several], length[several]
-    couples = first[: np.searchsorted(length, 3)]  # most of them
-    couples = couples[values[couples] < values[couples + 1]]
-    order[couples], order[couples + 1] = couples + 1, couples
-    for size in np.unique(length[length > 2]):  # as many rounds as different lengths
-        begin, end = np.searchsorted(length, [size, size + 1])
-        rows = first[begin:end, None] + _indices(size)  # (R, size)
-        by_value = np.argsort(-values[rows], axis=1, kind="stable")
-        order[rows] = np.take_along_axis(rows, by_value, axis=1)
-    return order
-
-
-def _sort_digit(column: NDArray[np.uint16], order: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    if order is None:
-        return np.argsort(column, kind="stable")
-    return order[np.argsort(column[order], kind="stable")]
-
-
-def _indices(count: int) -> NDArray[np.int64]:
-    return np.arange(count, dtype=np.int64)
 
 
 # ---- all overlaps ----------------------------------------------------------------------------
@@ -198,7 +118,7 @@ class Matching:
         """``(M,)`` place of each detection among those of its class, from 0."""
         rank = np.empty(len(self.order), dtype=np.int64)
         first = np.repeat(self.class_start[:-1], np.diff(self.class_start))
-        rank[self.order] = _indices(len(self.order)) - first
+        rank[self.order] = indices(len(self.order)) - first
         return rank
 
     @cached_property
@@ -213,7 +133,7 @@ class Matching:
     def place_by_image(self) -> NDArray[np.int64]:
         """``(M,)`` place of each detection by image, then by falling score; equal scores as in the record."""
         place = np.empty(len(self.by_score), dtype=np.int64)
-        place[argsort_ascending(self.detections.image_index, self.by_score)] = _indices(len(place))
+        place[argsort_ascending(self.detections.image_index, self.by_score)] = indices(len(place))
         return place
 
     @cached_property
@@ -296,7 +216,7 @@ class Matching:
             groups = np.unique(np.searchsorted(self.group_start, behind, side="right") - 1)
             first, length = self.group_start[groups], np.diff(self.group_start)[groups]
             start = np.concatenate([[0], np.cumsum(length)])
-            places = _indices(int(start[-1])) + np.repeat(first - start[:-1], length)
+            places = indices(int(start[-1])) + np.repeat(first - start[:-1], length)
             rows = places[sort_within(start, -objects[places])]  # as annotated
             rows = rows[sort_within(start, iou[rows])]
             objects, iou = objects.copy(), iou.copy()
@@ -442,7 +362,10 @@ class _Pairs(NamedTuple):
 
 
 class _Overlaps:
-    """The boxes as columns, and the pairs of a few thousand detections at a time: those fit in the cache."""
+    """The boxes as columns, and the pairs of a few thousand detections at a time: those fit in the cache.
+
+    Columns, unlike the rows of :mod:`data.boxes`, so that pairs are dropped by width before heights are read.
+    """
 
     def __init__(self, truth: GroundTruth, detections: Detections, clip: bool) -> None:
         # Objects by image, then class, then as annotated.
@@ -471,7 +394,7 @@ class _Overlaps:
         """The pairs of the detections from `low` to `high`."""
         boxes, others = self.boxes[:, low:high].copy(), self.object_boxes
         count = np.diff(self.ends[low : high + 1])
-        detection = np.repeat(_indices(high - low), count)  # once: it is slow, and holds Python's lock
+        detection = np.repeat(indices(high - low), count)  # once: it is slow, and holds Python's lock
         place = np.arange(self.ends[low], self.ends[high])
         place += self.shift[low:high][detection]
         width = np.minimum(boxes[2][detection], others[2][place])
@@ -571,11 +494,6 @@ class Assignment:
     overlaps: NDArray[np.float64]
     duplicates: NDArray[np.bool_]
 
-    @property
-    def labels(self) -> NDArray[np.int8]:
-        """`outcomes`, by its name of earlier versions."""
-        return self.outcomes
-
 
 def greedy_match(
     start: NDArray[np.int64],
@@ -627,7 +545,7 @@ def greedy_match(
     best_rank = np.full(objects * rankings, np.iinfo(np.int32).max, dtype=np.int32)
     holder = np.full(objects * rankings, -1, dtype=np.int32)
     choice = start.copy()
-    active = _indices(len(start))
+    active = indices(len(start))
     while len(active):
         chosen = choice[active]
         wanted, offer = pair_object[chosen], rank[chosen]

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from diagnosis.matching import Matching, argsort_ascending
+from diagnosis.matching import Matching
 from diagnosis.resampling import ImageWeights, Weights, accumulate, by_blocks
+from diagnosis.sorting import argsort_ascending
 
 AssumedObjects = float | NDArray[np.float64]
 """How many objects of each class normalised precision supposes; ``(r, 1)`` where replicates differ."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from data.formats.processes import over_processes, usable_cores
 from data.records import GroundTruth, InputError
 from data.streams import Stream, generator
-from diagnosis.matching import argsort_ascending
+from diagnosis.sorting import argsort_ascending
 
 CELLS_IN_CACHE = 1 << 20
 """Numbers that are worked on together."""
@@ -357,7 +357,7 @@ def resample(
     def compute(piece: tuple[range, Statistic]) -> Mapping[str, NDArray[np.float64]]:
         nonlocal reported, drawn
         chunk, statistic = piece
-        # First halves of the pairs before the second halves: a ImageWeights then counts the first alone.
+        # First halves of the pairs before the second halves: an ImageWeights then counts the first alone.
         order = np.argsort(np.arange(len(chunk)) % 2, kind="stable")
         if drawn is None or drawn[0] != chunk:
             drawn = chunk, resamples(images, chunk, seed)[order]

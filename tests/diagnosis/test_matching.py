@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from data.records import Detections, GroundTruth, InputError
 from diagnosis import assign, assign_devkit, match, matching
-from diagnosis.matching import argsort_ascending, argsort_descending, cached, match_groups, sort_within
+from diagnosis.matching import cached, match_groups
+from diagnosis.sorting import argsort_ascending, argsort_descending, sort_within
 from tests.diagnosis.scenes import BOX, FAR, crowded, matched, one_image
 
 CLASSES = ["cat", "dog"]
