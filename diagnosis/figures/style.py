@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, get_type_hints
 
 import matplotlib.style
 import numpy as np
@@ -235,9 +235,9 @@ def _check_subject(draw: Callable[..., Figure], given: Sequence[object]) -> None
     parameters = list(inspect.signature(draw).parameters.values())
     if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         return check_comparable(given)
-    of = [parameter.annotation for parameter in parameters]
-    kind = {"Diagnosis": Diagnosis, "Comparison": Comparison}.get(of[0])
-    subjects = of.count(kind.__name__) if kind else 0
+    types = get_type_hints(draw)
+    kind = next((kind for kind in (Diagnosis, Comparison) if kind is types.get(parameters[0].name)), None)
+    subjects = list(types.values()).count(kind)
     for place, one in enumerate(given):
         if kind and not isinstance(one, kind) and (place < subjects or isinstance(one, Diagnosis)):
             how = "compare(a, b)" if kind is Comparison else "diagnose(truth, detections)"

@@ -18,7 +18,7 @@ from matplotlib.patches import PathPatch, Rectangle, Wedge
 from PIL import Image
 
 from data.records import Detections, GroundTruth, InputError
-from diagnosis import ERROR_TYPES, diagnose, plot
+from diagnosis import ERROR_TYPES, Diagnosis, diagnose, plot
 from diagnosis.average_precision import precision_recall_curve
 from diagnosis.compare import compare, p_value
 from diagnosis.figures import illustrations, save_figures, save_illustrations, style
@@ -29,6 +29,7 @@ from diagnosis.figures.style import (
     save_figure,
     shorten,
     spread,
+    styled,
     text_width,
     warn_of_fonts,
     wrap,
@@ -506,6 +507,15 @@ def test_what_cannot_be_compared_is_refused(two, comparison):
             wanted = rf"found <Diagnosis of .*>; expected a Comparison: plot\.{name}\(compare\(a, b\)\)"
             with pytest.raises(InputError, match=wanted):
                 getattr(plot, name)(*diagnoses)
+
+
+def test_a_figure_whose_parameters_are_no_text_checks_what_it_is_of():
+    def draw(diagnosis):
+        return Figure()
+
+    draw.__annotations__ = {"diagnosis": Diagnosis, "return": Figure}  # as without postponed annotations
+    with pytest.raises(InputError, match=r"diagnosis: found 'a'; expected a Diagnosis: plot\.draw"):
+        styled(draw)("a")
 
 
 def test_what_is_no_diagnosis_is_refused(two, comparison):
