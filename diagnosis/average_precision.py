@@ -1,4 +1,4 @@
-"""Average precision, in the six ways in which detectors are scored, and where to cut a ranking.
+"""Average precision, in the ways in which detectors are scored, and where to cut a ranking.
 
 * VOC 2007's mean over 11 recalls and VOC 2010's area under the curve, matched as the devkit does.
 * COCO's, at IoU 0.5 and from 0.5 to 0.95 (:mod:`diagnosis.coco_ap`).
@@ -162,7 +162,8 @@ class Rule(NamedTuple):
     """Of hits, first those of this rule; the numbers of objects ``(r, S)``; the number that normalised
     precision supposes: average precision by kind."""
     assign: Callable[[Matching, float], Assignment] | None
-    """Matches the detections at an IoU threshold; None: at COCO's thresholds, in COCO's own ranking."""
+    """Matches the detections at an IoU threshold; None, for COCO's alone: at its own thresholds, in
+    its own ranking."""
 
 
 RULES = {"devkit": Rule(_devkit, assign_devkit), "hoiem": Rule(_hoiem, assign), "coco": Rule(_coco, None)}
@@ -333,7 +334,7 @@ class APStatistic:
 
     def table(self, coco: bool = True) -> APTable:
         """With each image counted once; COCO's NaN unless asked for."""
-        values = self(None, [kind for kind, row in AP_KINDS.items() if coco or row.rule != "coco"])
+        values = self(None, [kind for kind, row in AP_KINDS.items() if coco or not row.has_fixed_iou])
         classes, objects = self._matching.truth.classes, self._matching.objects
         absent = np.full((1, len(classes)), np.nan)
         return APTable(classes, objects, **{kind: values.get(f"map/{kind}", absent)[0] for kind in AP_KINDS})

@@ -33,7 +33,7 @@ FLAGS = {"difficult": 1, "iscrowd": 2}  # bits of `object_flags`
 
 
 class ErrorBreakdown(Metric):
-    """Shares of the five error types among the top detections, and mean average precision.
+    """Shares of the error types among the top detections, and mean average precision.
 
     Use it as any metric of torchmetrics: ``update`` with each batch, ``compute`` at the end of the epoch,
     ``reset``. Over several processes (DDP) the images of all are judged together, and each process gets the
@@ -160,7 +160,7 @@ class ErrorBreakdown(Metric):
                 getattr(self, name).append(whole)
 
     def compute(self) -> dict[str, Tensor]:
-        """The five shares and ``map``; NaN where there is nothing to count."""
+        """The share of each error type and ``map``; NaN where there is nothing to count."""
         truth, found, clip = self._records()
         matching = match(truth, found, clip=clip)
         breakdown = break_down(matching, self.similar, self.top, iou=self.iou)

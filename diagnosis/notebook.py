@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
     name: str
     shares: NDArray[np.float64]
-    """``(5,)`` in the order of :data:`diagnosis.breakdown.ERROR_TYPES`; NaN where nothing is counted."""
+    """``(E,)`` in the order of :data:`diagnosis.breakdown.ERROR_TYPES`; NaN where nothing is counted."""
     ap50: float
     ap: float
     """COCO's, over IoU 0.5 to 0.95; NaN where it was not computed."""

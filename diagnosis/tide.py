@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 from data.boxes import area, intersection
 from data.records import InputError
 from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ErrorType, check_thresholds
+from diagnosis.coco_ap import MAX_DETECTIONS
 from diagnosis.matching import Matching, greedy_pairs, takes_earlier_names
 from diagnosis.rankings import (
     AnyHits,
@@ -262,9 +263,9 @@ def _least_gain(name: str) -> float:
 def tide(
     matching: Matching,
     *,
-    iou: float = 0.5,
-    background_iou: float = 0.1,
-    max_detections: int = 100,
+    iou: float = CORRECT_IOU,
+    background_iou: float = BACKGROUND_IOU,
+    max_detections: int = MAX_DETECTIONS,
     any_class: ArrayLike | None = None,
     crowd_errors: bool = True,
 ) -> Tide:

@@ -45,7 +45,7 @@ class FalsePositiveTrend:
     depths
         ``(P,)`` how many of the best detections of each class hold so many, or all.
     counts
-        ``(P, 4)`` false positives of each type down to there, in the order of
+        ``(P, E − 1)`` false positives of each type down to there, in the order of
         :data:`diagnosis.breakdown.ERROR_TYPES` without *correct*. Their sum is at least what was wanted,
         for several classes may have one at the last rank; or less, where there are no more.
     """
@@ -57,7 +57,7 @@ class FalsePositiveTrend:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """``(P, 4)`` fractions of the false positives counted; NaN where there is none."""
+        """``(P, E − 1)`` fractions of the false positives counted; NaN where there is none."""
         return shares_of(self.counts)
 
 
@@ -74,7 +74,7 @@ class DetectionTrend:
     factors
         ``(P,)`` multiples of N_j.
     counts
-        ``(P, C, 5)`` top detections of each type, in the order of
+        ``(P, C, E)`` top detections of each of E types, in the order of
         :data:`diagnosis.breakdown.ERROR_TYPES`: the first ⌈factor · N_j⌉ of the class, or all it has.
     recall_at_iou, recall_at_background_iou
         ``(P, C)`` share of the class's objects that the top finds at the IoU of a
@@ -93,7 +93,7 @@ class DetectionTrend:
     background_iou: float = BACKGROUND_IOU
 
     def shares(self, members: Iterable[str] | None = None) -> NDArray[np.float64]:
-        """``(P, 5)`` fractions of the top detections of a group of classes, counted together.
+        """``(P, E)`` fractions of the top detections of a group of classes, counted together.
 
         NaN where there are none.
         """
