@@ -69,7 +69,7 @@ class ErrorType:
     clause
         Its name in a sentence, after its share of the detections: "are correct".
     fate
-        What became of an object that such a detection refers to, for :mod:`diagnosis.flow`; empty if it
+        What became of an object that such a detection refers to, for :mod:`diagnosis.fates`; empty if it
         refers to none.
     """
 
@@ -324,7 +324,7 @@ class Breakdown:
     objects
         ``(C,)`` number of objects that are not difficult, N_j.
     counts
-        ``(C, 5)`` number of top detections of each error type, in the order of :data:`ERROR_TYPES`.
+        ``(C, E)`` number of top detections of each of E error types, in the order of :data:`ERROR_TYPES`.
     counted_types
         ``(M,)`` error type of each counted detection, an index into :data:`ERROR_TYPES`; −1: not counted.
 
@@ -343,15 +343,15 @@ class Breakdown:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """``(C, 5)`` fractions of the class's top detections; NaN where it has none."""
+        """``(C, E)`` fractions of the class's top detections; NaN where it has none."""
         return shares_of(self.counts)
 
     def mean_over_classes(self) -> NDArray[np.float64]:
-        """``(5,)`` the classes' shares averaged, as the YOLO paper does; NaN if nothing was counted."""
+        """``(E,)`` the classes' shares averaged, as the YOLO paper does; NaN if nothing was counted."""
         return mean_defined(self.shares, axis=0)
 
     def pooled(self) -> NDArray[np.float64]:
-        """``(5,)`` shares of all classes' top detections taken together, as Hoiem's tool does."""
+        """``(E,)`` shares of all classes' top detections taken together, as Hoiem's tool does."""
         return shares_of(self.counts.sum(axis=0))
 
 
@@ -431,7 +431,7 @@ class BreakdownStatistic:
         return values
 
     def counts(self, weights: Weights | None = None) -> NDArray[np.int64]:
-        """``(r, C, 5)`` top detections of each class and type; without weights each image counts once."""
+        """``(r, C, E)`` top detections of each class and type; without weights each image counts once."""
         matching, classes = self._matching, len(self._start) - 1
         if weights is None:
             counted = self._counted()

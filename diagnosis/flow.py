@@ -1,9 +1,6 @@
 """What became of each object under two detectors: found by one, misplaced, mistaken or missed by the other.
 
-An error breakdown counts detections; this counts objects. A detection refers to one object at most: a correct
-one to the object that it is matched to, any other to the object that it overlaps most, of its own class or
-of the one it was confused with. An object's fate is the best of the detections that refer to it, in the
-order of :data:`FATES`.
+The fates of either (:mod:`diagnosis.fates`) are counted against each other.
 """
 
 from __future__ import annotations
@@ -16,36 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import InputError
-from diagnosis.breakdown import ERROR_TYPES, NONE
+from diagnosis.fates import FATES, IGNORED, MISSED, NAMES, deciding_detections, fates_of
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.resampling import Weights
 
 Counted = Literal["top", "all"]
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What may become of an object: its name, its colour everywhere, and what it means."""
-
-    name: str
-    colour: str
-    explanation: str
-
-
-FATES: tuple[Fate, ...] = (
-    *(Fate(error.name, error.colour, error.fate) for error in ERROR_TYPES if error.fate),
-    Fate(
-        "missed",
-        "#222222",
-        "No counted detection points at it; one that overlaps it may point at another object.",
-    ),
-)
-"""All but the last have the name of the error type of the detection that refers to the object."""
-
-MISSED = len(FATES) - 1
-NAMES = [fate.name for fate in FATES]
-FATE_OF_TYPE = np.array([NAMES.index(error.name) if error.fate else MISSED for error in ERROR_TYPES], np.int8)
-IGNORED = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +33,7 @@ class Flow:
     before, after
         ``(N,)`` index into :data:`FATES` under the first and the second; −1 for ignored objects.
     counts
-        ``(C, 5, 5)`` objects of each class by fate under the first, then under the second.
+        ``(C, F, F)`` objects of each class by fate, of F, under the first, then under the second.
     counted
         Which detections counted: ``top``, those that the breakdown counts, or ``all``.
     """
@@ -74,7 +46,7 @@ class Flow:
     counted: Counted
 
     def total(self) -> NDArray[np.int64]:
-        """``(5, 5)`` over all classes."""
+        """``(F, F)`` over all classes."""
         total: NDArray[np.int64] = self.counts.sum(axis=0)
         return total
 
@@ -108,30 +80,13 @@ def fates(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int8]:
     NDArray
         ``(N,)`` index into :data:`FATES`; −1 for ignored objects (difficult or crowd).
     """
-    deciding = deciding_detections(diagnosis, counted)
-    result = np.full(len(deciding), MISSED, dtype=np.int8)
-    seen = deciding != NONE
-    result[seen] = FATE_OF_TYPE[diagnosis.pie_error_types.types[deciding[seen]]]
-    result[diagnosis.matching.ignored] = IGNORED
-    return result
-
-
-def deciding_detections(diagnosis: Diagnosis, counted: Counted = "top") -> NDArray[np.int64]:
-    """``(N,)`` the counted detection that decides each object's fate: that of the best fate, then of the
-    highest score, or −1; see :func:`fates`."""
-    if counted not in ("top", "all"):
-        raise InputError("counted", repr(counted), "'top' or 'all'")
-    found = diagnosis.referenced_objects
-    rows = np.flatnonzero((found.object_rows >= 0) & (FATE_OF_TYPE[found.types] != MISSED))
     if counted == "top":
-        rows = rows[diagnosis.breakdown.counted_types[rows] >= 0]
-    objects = found.object_rows[rows]
-    order = np.lexsort((-diagnosis.detections.scores[rows], FATE_OF_TYPE[found.types[rows]], objects))
-    rows, objects = rows[order], objects[order]
-    first = np.flatnonzero(np.diff(objects, prepend=-1))
-    best = np.full(len(diagnosis.truth), NONE, dtype=np.int64)
-    best[objects[first]] = rows[first]
-    return best
+        return diagnosis.fates
+    if counted != "all":
+        raise InputError("counted", repr(counted), "'top' or 'all'")
+    found, every = diagnosis.referenced_objects, np.ones(len(diagnosis.detections), dtype=bool)
+    deciding = deciding_detections(found, diagnosis.detections.scores, every, len(diagnosis.truth))
+    return fates_of(found, deciding, diagnosis.matching.ignored)
 
 
 def flow(before: Diagnosis, after: Diagnosis, *, counted: Counted = "top") -> Flow:

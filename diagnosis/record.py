@@ -36,6 +36,7 @@ from diagnosis.characteristics import (
 )
 from diagnosis.coco_ap import MAX_DETECTIONS, CocoTable, coco_table
 from diagnosis.confusion import ConfusionMatrix, confusion_matrix
+from diagnosis.fates import deciding_detections, fates_of
 from diagnosis.impact import Impact, impact
 from diagnosis.matching import Assignment, Matching, assign, check_records, match, whole_number
 from diagnosis.notebook import Row, card
@@ -44,7 +45,7 @@ from diagnosis.similar import class_groups, similar_matrix
 from diagnosis.tide import TIDE_ERRORS, Tide, tide
 from diagnosis.trends import DetectionTrend, FalsePositiveTrend, detection_trend, false_positive_trend
 from diagnosis.verdict import TOO_FEW, Measure, enough_objects, fix_first, percent, unfound_classes
-from diagnosis.worst_cases import WorstCases, worst_cases
+from diagnosis.worst_cases import WorstCases, missed_objects, worst_cases
 
 __all__ = ["Diagnosis", "check_diagnoses", "check_same_truth", "compute_all", "diagnose"]
 
@@ -167,6 +168,22 @@ class Diagnosis:
     def referenced_objects(self) -> ReferencedObjects:
         """The object that each detection refers to."""
         return referenced_objects(self.matching, self.similar, self.iou)
+
+    @cached_property
+    def deciding_detections(self) -> NDArray[np.int64]:
+        """``(N,)`` the top detection that decides each object's fate, or −1."""
+        top, scores = self.breakdown.counted_types >= 0, self.detections.scores
+        return deciding_detections(self.referenced_objects, scores, top, len(self.truth))
+
+    @cached_property
+    def fates(self) -> NDArray[np.int8]:
+        """``(N,)`` what became of each object by its top detections, see :func:`diagnosis.flow.fates`."""
+        return fates_of(self.referenced_objects, self.deciding_detections, self.matching.ignored)
+
+    @cached_property
+    def missed_objects(self) -> NDArray[np.int64]:
+        """Rows of the objects that no detection is matched to, counted or not, the largest first."""
+        return missed_objects(self.matching, self.iou)
 
     @cached_property
     def detection_trend(self) -> DetectionTrend:

@@ -22,7 +22,8 @@ from diagnosis.breakdown import ERROR_NAMES
 from diagnosis.calibration import Calibration
 from diagnosis.characteristics import UNITS, BinScores
 from diagnosis.compare import ClassOrMean, Comparison, Estimate
-from diagnosis.flow import FATES, flow
+from diagnosis.fates import FATES
+from diagnosis.flow import flow
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.similar import ALL

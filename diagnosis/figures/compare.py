@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.compare import Comparison, p_value, quantity_name
+from diagnosis.fates import FATES
 from diagnosis.figures.breakdown import MARKERS
-from diagnosis.figures.page import Explained, LegendEntry, new_page
+from diagnosis.figures.layout import Explained, LegendEntry, new_page
 from diagnosis.figures.style import (
     DETECTOR_LETTERS,
     MAX_CLASSES,
@@ -39,7 +40,7 @@ from diagnosis.figures.style import (
     write_beside,
     write_in_middle,
 )
-from diagnosis.flow import FATES, Counted
+from diagnosis.flow import Counted
 from diagnosis.flow import flow as flow_of
 from diagnosis.record import Diagnosis
 from diagnosis.verdict import ENOUGH_OBJECTS, percent

@@ -16,12 +16,11 @@ from data.formats.names import hint
 from data.records import InputError
 from diagnosis.breakdown import ERROR_TYPES
 from diagnosis.figures.examples import DASHES
-from diagnosis.figures.page import new_page
+from diagnosis.figures.layout import new_page
 from diagnosis.figures.style import SMALL_POINTS, panel_grid, styled, text_colour_on, wrap, write_in_middle
 from diagnosis.matching import whole_number
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
-from diagnosis.worst_cases import missed_objects
 
 __all__ = ["MISSED", "draw_example", "gallery"]
 
@@ -60,7 +59,7 @@ def gallery(diagnosis: Diagnosis, kind: str = MISSED, n: int = 12) -> Figure:
         raise InputError("kind", repr(kind), expected)
     n = whole_number("n", n)
     if kind == MISSED:
-        rows = missed_objects(diagnosis.matching, diagnosis.iou)
+        rows = diagnosis.missed_objects
         title, things = f"Objects that {diagnosis.name} did not find", "objects not found"
     else:
         place = list(kinds).index(kind)

@@ -24,7 +24,7 @@ from data.formats.processes import usable_cores
 from data.records import GroundTruth, InputError
 from diagnosis.breakdown import BACKGROUND, BACKGROUND_IOU, CORRECT, ERROR_NAMES, NONE
 from diagnosis.confusion import ON_BACKGROUND
-from diagnosis.flow import FATES, MISSED, deciding_detections, fates
+from diagnosis.fates import FATES, MISSED
 from diagnosis.photographs import read_picture
 from diagnosis.record import Diagnosis
 from diagnosis.tide import TIDE_ERRORS
@@ -278,12 +278,12 @@ def _turns(
 
 
 def _pools(diagnoses: Sequence[Diagnosis]) -> Iterator[Pool]:
-    outcomes = [fates(diagnosis) for diagnosis in diagnoses]
+    outcomes = [diagnosis.fates for diagnosis in diagnoses]
     listed = _listed_confusions(diagnoses)
     for detector, diagnosis in enumerate(diagnoses):
         yield from _errors(diagnosis, detector, listed)
         yield from _missed(diagnosis, detector, outcomes[detector])
-    about = diagnoses, outcomes, [deciding_detections(diagnosis) for diagnosis in diagnoses]
+    about = diagnoses, outcomes, [diagnosis.deciding_detections for diagnosis in diagnoses]
     for a, b in itertools.combinations(range(len(diagnoses)), 2):
         if a == 0 or len(diagnoses) <= MAX_DETECTORS_IN_PAIRS:
             asked, right, other = outcomes[a] >= 0, outcomes[a] == CORRECT, outcomes[b] == CORRECT

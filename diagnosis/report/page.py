@@ -25,7 +25,8 @@ from diagnosis.average_precision import AP_KINDS, ThresholdCurve, threshold_curv
 from diagnosis.breakdown import BACKGROUND_IOU, CORRECT, ERROR_NAMES, ERROR_TYPES, NONE
 from diagnosis.characteristics import FEWEST_OBJECTS
 from diagnosis.compare import quantity_name
-from diagnosis.flow import FATES, flow
+from diagnosis.fates import FATES
+from diagnosis.flow import flow
 from diagnosis.impact import IMPACT_VARIANTS
 from diagnosis.record import Diagnosis, check_same_truth
 from diagnosis.report.gallery import (
