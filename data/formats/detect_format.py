@@ -50,7 +50,13 @@ DETECTION_READERS = {
     ".txt": read_voc_text,
 }
 """Those of files, by their endings."""
-YAML = (".yaml", ".yml")
+TRUTH_KINDS: dict[str, Literal["coco", "yolo"]] = {
+    ".json": "coco",
+    ".csv": "coco",  # VIA's
+    ".yaml": "yolo",
+    ".yml": "yolo",
+}
+"""The formats of files of ground truth, by their endings. VOC's is a folder."""
 
 
 class _Source(NamedTuple):
@@ -91,15 +97,20 @@ def read_ground_truth(
     """
     with path_errors(spec):
         kind, path, split = _truth_source(str(spec))
-        if kind == "voc":
-            return read_voc_folder(path, split, pixels_from=pixels_from, faults=faults)
         try:
-            return read_coco(path, lenient) if kind == "coco" else read_yolo(path, split, lenient)
+            match kind:
+                case "voc":
+                    return read_voc_folder(path, split, pixels_from=pixels_from, faults=faults)
+                case "coco":
+                    return read_coco(path, lenient)
+                case "yolo":
+                    return read_yolo(path, split, lenient)
+            assert_never(kind)
         except InputError as error:
-            if faults is None or lenient:
+            if kind == "voc" or faults is None or lenient:
                 raise
             faults.append(error)
-        return read_ground_truth(spec, True)
+        return read_ground_truth(spec, lenient=True)  # again, for what is not at fault
 
 
 def find_ground_truth(spec: str | Path) -> None:
@@ -179,13 +190,17 @@ def read_found(
     """
     path = Path(path)
     with path_errors(path):
-        suffix = path.suffix.lower()
         if path.is_dir():
-            if _folder_kind(path, truth) == "yolo":
-                return read_yolo_detections(path, truth, lenient, box_format)
-            suffix = ".txt"
-        elif not path.exists():
+            kind = _folder_kind(path, truth)
+            match kind:
+                case "voc":
+                    return read_voc_text(path, truth, lenient, box_format, normalized)
+                case "yolo":
+                    return read_yolo_detections(path, truth, lenient, box_format)
+            assert_never(kind)
+        if not path.exists():
             raise InputError(path, "no such file or folder", DETECTION_FORMS)
+        suffix = path.suffix.lower()
         reader = DETECTION_READERS.get(suffix)
         if reader is None:
             found = f"a file of the unknown kind {suffix or 'without an ending'}"
@@ -199,7 +214,7 @@ def _truth_source(spec: str) -> _Source:
     if not path.exists():
         before, _, split = spec.rpartition(":")
         if not before or not split or "/" in split or "\\" in split:
-            file = path.suffix.lower() in (".json", *YAML)
+            file = path.suffix.lower() in TRUTH_KINDS
             raise InputError(spec, "no such file" if file else "no such file or folder", TRUTH_FORMS)
         path = Path(before)
     suffix = path.suffix.lower()
@@ -211,10 +226,9 @@ def _truth_source(spec: str) -> _Source:
         raise InputError(path, "no such folder" if not suffix else "no such file", TRUTH_FORMS)
     if suffix == ".json" and split:
         raise InputError(spec, "a part of a file", f"the file alone, {path}: it is one list of images")
-    if suffix in (".json", ".csv"):  # the latter VIA's
-        return _Source("coco", path, "")
-    if suffix in YAML or path.name in NAME_LISTS:
-        return _Source("yolo", path, _yolo_split(path, split))
+    kind = TRUTH_KINDS.get(suffix, "yolo" if path.name in NAME_LISTS else None)
+    if kind is not None:
+        return _Source(kind, path, _yolo_split(path, split) if kind == "yolo" else "")
     if suffix == ".xml":
         read_annotation(path, None)  # which may say that it is CVAT's
         raise InputError(path, "the XML of one image", f"its folder, {path.parent}")
@@ -279,7 +293,7 @@ def _folder_kind(folder: Path, truth: GroundTruth) -> Literal["voc", "yolo"]:
     """Whether the text files of a folder are one for each class or one for each image."""
     files = label_files(folder)
     if not files:
-        others = [file for file in folder.iterdir() if file.suffix.lower() in (".json", ".csv", ".parquet")]
+        others = [file for file in folder.iterdir() if file.suffix.lower() in DETECTION_READERS]
         other = f"; did you mean {min(others)}?" if others else ""
         raise InputError(folder, "no .txt file", f"{DETECTION_FORMS}{other}")
     images = images_by_name(truth)
