@@ -11,7 +11,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from data.formats.validation import BEYOND_BORDER
+from data.formats.validation import BEYOND_BORDER, counted
 from diagnosis.account import Account
 from diagnosis.average_precision import AP_KINDS
 from diagnosis.breakdown import CORRECT, CORRECT_IOU, ERROR_TYPES, LOCALIZATION, SIMILAR
@@ -130,15 +130,7 @@ def _verdicts(diagnoses: Sequence[Diagnosis], comparison: Comparison | None) -> 
     return [one.verdict for one in diagnoses] if comparison is None else [comparison.verdict]
 
 
-def count(number: int, thing: str, plural: str = "") -> str:
-    """A number and what it counts.
-
-    Examples
-    --------
-    >>> count(1, "image"), count(4952, "image"), count(20, "class", "classes")
-    ('1 image', '4,952 images', '20 classes')
-    """
-    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
+count = counted
 
 
 def aligned(rows: Sequence[Sequence[str]], align: str = ">", rule: bool = True) -> str:

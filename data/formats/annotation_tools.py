@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from data.formats.files import IMAGE_SUFFIXES, parse_json, read_utf8
-from data.formats.validation import Problem, check_spelling, shown, warn
+from data.formats.validation import Problem, check_spelling, short_repr, warn
 from data.records import InputError
 
 __all__ = ["as_coco", "read_via_csv"]
@@ -95,7 +95,7 @@ def read_via_csv(path: Path) -> bytes:
     try:
         names = reader.fieldnames or ()
         if not {*VIA_COLUMNS} <= {*names}:
-            found = f"a table with the columns {shown(', '.join(names))}"
+            found = f"a table with the columns {short_repr(', '.join(names))}"
             raise InputError(path, found, f"VIA's CSV ({', '.join(VIA_COLUMNS)}); or {EXPORT}")
         for row in reader:
             if None in row or None in row.values():  # more cells, or fewer
@@ -121,10 +121,10 @@ def _via(path: Path, files: Sequence[Mapping[str, Any]]) -> Lists:
     for file in files:
         if not file["filename"].strip():
             raise InputError(path, "a file without a name", "its name as filename")
-        listed, where = file["regions"], shown(file["filename"])
+        listed, where = file["regions"], short_repr(file["filename"])
         listed = list(listed.values()) if isinstance(listed, Mapping) else listed  # VIA 1 numbered them
         if not isinstance(listed, list):
-            raise InputError(f"{path}: {where}", f"{shown(listed)} as regions", "a list")
+            raise InputError(f"{path}: {where}", f"{short_repr(listed)} as regions", "a list")
         names += [file["filename"]] * len(listed)
         places += [f"{where}, region {number}" for number in range(len(listed))]
         regions += listed
@@ -168,7 +168,7 @@ def _class_attribute(path: Path, attributes: Sequence[Mapping[str, Any]]) -> str
     chosen = [key for key in known if any(given.get(key) not in NO_CLASSES for given in attributes)]
     if not known:
         expected = f"one, or one that is called {', '.join(CLASS_ATTRIBUTES)}: it is the class"
-        raise InputError(path, f"the attributes of regions {shown(', '.join(keys))}", expected)
+        raise InputError(path, f"the attributes of regions {short_repr(', '.join(keys))}", expected)
     return (chosen or known)[0]
 
 
@@ -194,7 +194,7 @@ def _box(shape: Mapping[str, Any]) -> Box:
                 x, y = (shape.get(f"r{axis}", shape.get("r")) for axis in "xy")
                 return _around_ellipse(shape["cx"], shape["cy"], x, y, shape.get("theta") or 0.0)
             case name:
-                return f"a region of the form {shown(name)}", SHAPES, "malformed"
+                return f"a region of the form {short_repr(name)}", SHAPES, "malformed"
     except (KeyError, TypeError, ValueError, OverflowError):
         return f"a {shape['name']} without all of its numbers", "numbers", "malformed"
 
@@ -256,10 +256,10 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
         source = _source(values)
         name = PurePosixPath(_path(source or "")).name.strip()
         if source is None or source.startswith("data:") or name in ("", ".."):
-            found = f"a task of Label Studio with the data {shown(', '.join(map(str, values)))}"
+            found = f"a task of Label Studio with the data {short_repr(', '.join(map(str, values)))}"
             raise InputError(where, found, "the path or address of one image in it")
         if first.setdefault(source, number) != number and "data" in task:
-            raise InputError(where, f"the image {shown(source)} a second time", "it once")
+            raise InputError(where, f"the image {short_repr(source)} a second time", "it once")
     several = len(tasks) - len(first)  # JSON-MIN has an element for each annotation
     unlabelled = 0
     paths = {source: _path(source) for source in first}
@@ -287,7 +287,9 @@ def _label_studio(path: Path, tasks: Sequence[Mapping[str, Any]]) -> Lists:
             rows.append((name, labels[0] if isinstance(labels, list) and len(labels) == 1 else None))
             box = _percent(region, value, size)
             if size != before:
-                found, expected = (f"{shown(width)}×{shown(height)}" for width, height in (size, before))
+                found, expected = (
+                    f"{short_repr(width)}×{short_repr(height)}" for width, height in (size, before)
+                )
                 box = f"an image of {found} pixels", f"{expected}, as a region before says", "malformed"
             boxes.append(box)
             places.append(f"[{number}], region {index}")
@@ -324,7 +326,7 @@ def _regions(where: str, task: Mapping[str, Any]) -> tuple[list[Mapping[str, Any
     chosen = [one for one in done if one.get("ground_truth")] or done
     results = (chosen[0].get("result") if chosen else None) or []
     if not isinstance(results, list):
-        raise InputError(where, f"{shown(results)} as result", "a list")
+        raise InputError(where, f"{short_repr(results)} as result", "a list")
     found = [one for one in results if isinstance(one, Mapping)]
     labelled = {str(one.get("id")) for one in found if _labels_of(one.get("value"))}
     shapes = ("rectangle", "polygon", "ellipse", "brush", "keypoint")

@@ -44,12 +44,13 @@ from data.formats.validation import (
     BoxFormat,
     Columns,
     Faults,
+    Keys,
     Problem,
     Rows,
     check_objects,
     detections_of,
     prefer_names,
-    shown,
+    short_repr,
     valid_rows,
     warn,
 )
@@ -189,7 +190,7 @@ class Parts(msgspec.Struct):
     annotations: msgspec.Raw
 
 
-class Objects(NamedTuple):
+class AnnotationColumns(NamedTuple):
     """N annotations as columns."""
 
     records: Callable[[], Sequence[Annotation]]
@@ -366,7 +367,7 @@ def _content(path: Path) -> bytes:
     return read_via_csv(path) if path.suffix.lower() == ".csv" else read_json(path, TRUTH)
 
 
-def _named_once(path: Path, categories: list[Category], objects: Objects) -> list[Category]:
+def _named_once(path: Path, categories: list[Category], objects: AnnotationColumns) -> list[Category]:
     """The categories without Roboflow's first: that of the project, without objects, above all others.
 
     It may have the name of one of these.
@@ -376,8 +377,8 @@ def _named_once(path: Path, categories: list[Category], objects: Objects) -> lis
         above = (category.supercategory or "").strip().lower() in NO_SUPERCATEGORY
         if above and category.name in below and category.id not in set(objects.category_id):
             warn(
-                f"{path}: the category {shown(category.name)} with the id {shown(category.id)} has no object "
-                "and the name of another: left out"
+                f"{path}: the category {short_repr(category.name)} with the id {short_repr(category.id)} has "
+                "no object and the name of another: left out"
             )
             return [other for other in categories if other is not category]
     return categories
@@ -385,7 +386,7 @@ def _named_once(path: Path, categories: list[Category], objects: Objects) -> lis
 
 def _decode(
     path: Path, content: bytes, faults: Faults
-) -> tuple[list[Image], list[Category], Objects, Callable[[int], str]]:
+) -> tuple[list[Image], list[Category], AnnotationColumns, Callable[[int], str]]:
     """Images, categories, annotations, and what messages call a row of these."""
     try:
         parts = msgspec.json.decode(content, type=Parts)
@@ -427,7 +428,7 @@ def _decode(
     return images, categories, _objects(annotations), lambda row: where(indices[row])
 
 
-def _plain_objects(content: msgspec.Raw) -> Objects:
+def _plain_objects(content: msgspec.Raw) -> AnnotationColumns:
     """:func:`_objects` of annotations without attributes, whose ids, flags and areas are numbers.
 
     Raises
@@ -447,7 +448,7 @@ def _plain_objects(content: msgspec.Raw) -> Objects:
         low = after
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     ids = columns["id"]
-    return Objects(
+    return AnnotationColumns(
         cache(lambda: msgspec.json.decode(content, type=list[Annotation])),
         _whole(columns["image_id"]),
         _whole(columns["category_id"]),
@@ -458,7 +459,7 @@ def _plain_objects(content: msgspec.Raw) -> Objects:
     )
 
 
-def _objects(annotations: Sequence[Annotation]) -> Objects:
+def _objects(annotations: Sequence[Annotation]) -> AnnotationColumns:
     """Annotations as columns; LookupError as :func:`_flags_and_areas`."""
 
     def column(name: str) -> Iterable[Any]:
@@ -467,7 +468,7 @@ def _objects(annotations: Sequence[Annotation]) -> Objects:
     bbox = np.fromiter(itertools.chain.from_iterable(column("bbox")), np.float64)
     areas = np.array([np.nan if area is None else area for area in column("area")], np.float64)
     flags = np.array([[flag or 0 for flag in column(name)] for name in FLAGS], np.float64)
-    return Objects(
+    return AnnotationColumns(
         lambda: annotations,
         list(column("image_id")),
         list(column("category_id")),
@@ -492,7 +493,7 @@ def _odd_values(annotation: Annotation) -> Problem | None:
     for name in FLAGS:
         flag = getattr(annotation, name)
         if flag not in (None, 0, 1):
-            return f"{shown(flag)} as {name}", "0 or 1, or false or true", "malformed"
+            return f"{short_repr(flag)} as {name}", "0 or 1, or false or true", "malformed"
     if annotation.area is not None and (annotation.area < 0 or annotation.area == math.inf):
         return f"the area {annotation.area:g}", "a number of pixels from 0", "malformed"
     return None
@@ -574,7 +575,7 @@ def _annotation_type(first: Any) -> type[Annotation]:
 
 
 def _attributes(
-    objects: Objects, keep: NDArray[np.int64], boxes: NDArray[np.float64]
+    objects: AnnotationColumns, keep: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> dict[str, NDArray[Any]]:
     """Columns of all else that is known of the objects that are kept, whose `boxes` are (N, 4)."""
     columns: dict[str, NDArray[Any]] = {}
@@ -677,7 +678,7 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
     as_shown = np.zeros(len(images), dtype=bool)
     for index, image in enumerate(images):
         width, height = image.width or 0, image.height or 0
-        where, found = f"{path}: images[{index}]", f"a size of {shown(width)}×{shown(height)}"
+        where, found = f"{path}: images[{index}]", f"a size of {short_repr(width)}×{short_repr(height)}"
         if width > 0 and height > 0:
             if not (width < UNKNOWN_SIZE and height < UNKNOWN_SIZE and width % 1 == height % 1 == 0):
                 raise InputError(where, found, "whole numbers of pixels")
@@ -699,7 +700,7 @@ def _sizes(path: Path, images: Sequence[Image], photographs: Sequence[Path]) -> 
     return sizes, as_shown
 
 
-def _note_repeated_ids(path: Path, objects: Objects, place: Callable[[int], str]) -> None:
+def _note_repeated_ids(path: Path, objects: AnnotationColumns, place: Callable[[int], str]) -> None:
     """Ids of annotations are not needed to be unique: files that were merged repeat them."""
     ids = [key for key in objects.id if key is not None]
     if len(set(ids)) == len(ids):
@@ -709,8 +710,8 @@ def _note_repeated_ids(path: Path, objects: Objects, place: Callable[[int], str]
     key = objects.records()[repeated[0]].id
     warn(
         f"{path}: {len(repeated):,} annotation{'s have' if len(repeated) > 1 else ' has'} an id that another "
-        f"has, the first at {place(repeated[0])}: the id {shown(key)}, already at {place(first[key])}; none "
-        "is left out"
+        f"has, the first at {place(repeated[0])}: the id {short_repr(key)}, already at {place(first[key])}; "
+        "none is left out"
     )
 
 
@@ -787,10 +788,7 @@ def read_coco_detections(
         columns,
         read_as,
         not (box_format or normalized),
-        image=lambda row: records()[row].image_id,
-        label=lambda row: records()[row].category_id,
-        images=images,
-        classes=classes,
+        Keys(lambda row: records()[row].image_id, lambda row: records()[row].category_id, images, classes),
         sized=read_as.form != "xyxy",
     )
 

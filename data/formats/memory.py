@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.formats.names import NO_INDEX, by_id, classes_by_name, images_by_id
-from data.formats.validation import BoxFormat, Faults, detections_of, shown
+from data.formats.validation import BoxFormat, Faults, Keys, detections_of, short_repr
 from data.records import Detections, GroundTruth, InputError
 
 __all__ = ["from_predictions"]
@@ -23,7 +23,7 @@ EXPECTED = "a dict of boxes, scores and labels (torchvision), or xyxy, confidenc
 BATCH = "images, each of it once: a list in the order of the ground truth's, or a dict by name"
 
 
-class Prediction(NamedTuple):
+class ImagePrediction(NamedTuple):
     """What was found on one image: n detections."""
 
     boxes: NDArray[Any]
@@ -89,7 +89,7 @@ def from_predictions(
         first: dict[int, Any] = {}
         for key, image in zip(keys, image_of, strict=True):
             if first.setdefault(image, key) is not key and image != NO_INDEX:
-                both = f"{shown(first[image])} and {shown(key)}"
+                both = f"{short_repr(first[image])} and {short_repr(key)}"
                 found = f"the keys {both} for the image {truth.images[image]!r}"
                 raise InputError(SOURCE, found, "each image once")
     else:
@@ -100,7 +100,7 @@ def from_predictions(
             raise InputError(SOURCE, f"{len(given)} of them", f"{len(truth.images)} {BATCH}")
         keys = image_of = list(range(len(given)))
     parts = [
-        _prediction(f"{SOURCE}[{shown(key)}]", one, names is None)
+        _prediction(f"{SOURCE}[{short_repr(key)}]", one, names is None)
         for key, one in zip(keys, given, strict=True)
     ]
     counts = np.array([len(part.scores) for part in parts], dtype=np.int64)
@@ -116,14 +116,16 @@ def from_predictions(
     return detections_of(
         truth,
         Faults(SOURCE, lenient),
-        lambda row: f"{SOURCE}[{shown(keys[part_of[row]])}], row {row - start[part_of[row]]}",
+        lambda row: f"{SOURCE}[{short_repr(keys[part_of[row]])}], row {row - start[part_of[row]]}",
         (image_index, _labels(raw, truth, names), scores, values),
         BoxFormat.chosen(box_format, normalized, BoxFormat("xyxy")),
         not (box_format or normalized),
-        image=lambda row: _key(keys[part_of[row]]),
-        label=lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
-        images=images,
-        numbers=numbers,
+        Keys(
+            lambda row: _key(keys[part_of[row]]),
+            lambda row: raw[row] if isinstance(raw[row], str) else f"{raw[row]:g}",
+            images,
+            numbers=numbers,
+        ),
     )
 
 
@@ -143,7 +145,9 @@ def _labels(
             if len(numbers) < len(names):  # 2 and "2"
                 raise ValueError
         except (TypeError, ValueError):
-            raise InputError("names", shown(names), "a list of class names, or names by number") from None
+            raise InputError(
+                "names", short_repr(names), "a list of class names, or names by number"
+            ) from None
     numbers_and_names: dict[Any, int] = {**numbers, **index}
     return np.fromiter((numbers_and_names.get(value, NO_INDEX) for value in raw), np.int64, len(raw))
 
@@ -175,7 +179,7 @@ def _key(key: Any) -> int | str:
     return int(key) if whole else str(key)
 
 
-def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
+def _prediction(where: str, one: Any, by_name: bool) -> ImagePrediction:
     """The columns of one image's prediction; `by_name`: the classes' names, where they are there."""
     if isinstance(one, Mapping):
         fields = {name: one.get(name) for name in ("boxes", "scores", "labels")}
@@ -188,7 +192,7 @@ def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
             fields["class_id"] = named
         lacking = [name for name, value in fields.items() if value is None]
         if fields["xyxy"] is not None and not len(fields["xyxy"]):  # supervision's empty one has only that
-            return Prediction(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+            return ImagePrediction(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
     if lacking:
         raise InputError(where, f"a {type(one).__name__} without {', '.join(lacking)}", EXPECTED)
     boxes, scores, labels = (_array(where, field) for field in fields.values())
@@ -202,9 +206,9 @@ def _prediction(where: str, one: Any, by_name: bool) -> Prediction:
         if array.dtype.kind not in "iuf":
             raise InputError(f"{where}: {name}", f"values of type {array.dtype}", "numbers")
     if labels.dtype.kind not in "iufUT" and not all(isinstance(label, str) for label in labels):
-        found = f"values of type {labels.dtype}" if labels.dtype.kind != "O" else shown(labels.tolist())
+        found = f"values of type {labels.dtype}" if labels.dtype.kind != "O" else short_repr(labels.tolist())
         raise InputError(f"{where}: labels", found, "numbers or names of classes")
-    return Prediction(boxes.astype(np.float64), scores.astype(np.float64), labels)
+    return ImagePrediction(boxes.astype(np.float64), scores.astype(np.float64), labels)
 
 
 def _array(where: str, values: Any) -> NDArray[Any]:

@@ -41,6 +41,7 @@ from data.formats.names import (
 from data.formats.validation import (
     BoxFormat,
     Faults,
+    Keys,
     Problem,
     detections_of,
     number_of,
@@ -261,9 +262,8 @@ def _detections(
     )
     scores, *box = (_numbers(table[name], name, faults) for name in columns.numbers)
     rows = image_index, labels, scores, np.stack(box, axis=1)
-    return detections_of(
-        truth, faults, where, rows, columns.read_as, columns.guessed, image, label, images, classes, numbers
-    )
+    keys = Keys(image, label, images, classes, numbers)
+    return detections_of(truth, faults, where, rows, columns.read_as, columns.guessed, keys)
 
 
 def _indices(

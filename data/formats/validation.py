@@ -40,6 +40,7 @@ __all__ = [
     "BoxFormat",
     "Columns",
     "Faults",
+    "Keys",
     "Problem",
     "Rows",
     "as_xyxy",
@@ -56,7 +57,7 @@ __all__ = [
     "plain_numbers",
     "prefer_names",
     "share_found",
-    "shown",
+    "short_repr",
     "valid_detections",
     "valid_rows",
     "warn",
@@ -176,7 +177,7 @@ def prefer_names(
     for rows in (other[by_name[other] >= 0], other[by_name[other] < 0]):
         if len(rows):
             row, of_all = int(rows[0]), f"{len(rows):,} of {len(by_id):,} rows"
-            key, name = map("{} {}".format, fields, map(shown, id_and_name(row)))
+            key, name = map("{} {}".format, fields, map(short_repr, id_and_name(row)))
             key += f", which is {repr(known[by_id[row]]) if by_id[row] >= 0 else 'nothing known'},"
             used = f"{key} contradicts {name}; so do {of_all}: {fields[1]} was used"
             unused = f"{name} fits none, or several; so in {of_all}: {key} was used"
@@ -199,7 +200,7 @@ class BoxFormat(NamedTuple):
     def chosen(cls, form: str | None, normalized: bool, usual: BoxFormat) -> BoxFormat:
         """What the user says it is, or else the `usual` one of the file's format."""
         if form is not None and form not in BOX_FORMATS:
-            raise InputError("box format", shown(form), f"one of {', '.join(BOX_FORMATS)}")
+            raise InputError("box format", short_repr(form), f"one of {', '.join(BOX_FORMATS)}")
         return cls(form or usual.form, normalized or usual.normalized)
 
 
@@ -391,25 +392,25 @@ def check_spelling(source: object, labels: Sequence[str], where: Callable[[int],
         once, often = (counted(counts[name], "object") for name in pairs[0])
         more = f" (and so do {len(pairs) - 1:,} other pairs)" if len(pairs) > 1 else ""
         warn(
-            f"{source}: the classes {shown(rare)} ({once}, the first in {where(labels.index(rare))}) and "
-            f"{shown(common)} ({often}) differ in case, white space, - or _ alone{more}: they are read as "
-            "two classes; if they are one, rename it there"
+            f"{source}: the classes {short_repr(rare)} ({once}, the first in {where(labels.index(rare))}) "
+            f"and {short_repr(common)} ({often}) differ in case, white space, - or _ alone{more}: they are "
+            "read as two classes; if they are one, rename it there"
         )
 
 
-def counted(count: int, thing: str) -> str:
-    """How many there are, in words.
+def counted(number: int, thing: str, plural: str = "") -> str:
+    """A number and what it counts.
 
     Examples
     --------
-    >>> counted(1, "box"), counted(1200, "box"), counted(0, "test image")
-    ('1 box', '1200 boxes', '0 test images')
+    >>> counted(1, "image"), counted(4952, "image"), counted(20, "class", "classes")
+    ('1 image', '4,952 images', '20 classes')
     """
-    return f"{count} {thing}{('es' if thing.endswith('x') else 's') * (count != 1)}"
+    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
 
 
 def _objects(count: int) -> str:
-    return f"{count:,} object is" if count == 1 else f"{count:,} objects are"
+    return counted(count, "object is", "objects are")
 
 
 class Rows(NamedTuple):
@@ -493,15 +494,24 @@ def valid_rows(rows: Rows, faults: Faults, sizes: NDArray[np.int64] | None = Non
     return keep
 
 
+class Keys(NamedTuple):
+    """What the file calls image and class of a row, and what it may call them, for messages."""
+
+    image: Callable[[int], object]
+    label: Callable[[int], object]
+    images: Lookup | None = None
+    """Knows why the key of an image is ambiguous."""
+    classes: Lookup | None = None
+    """The same of classes."""
+    numbers: str = ""
+    """Which numbers are classes, for formats that use numbers."""
+
+
 def detection_problems(
     truth: GroundTruth,
     scores: NDArray[np.float64],
     boxes: NDArray[np.float64],
-    image: Callable[[int], object],
-    label: Callable[[int], object],
-    images: Lookup | None = None,
-    classes: Lookup | None = None,
-    numbers: str = "",
+    keys: Keys,
     sized: bool = False,
 ) -> dict[str, Callable[[int], Problem]]:
     """The messages about detections that break a rule: :attr:`Rows.problems` of :func:`detections_of`."""
@@ -516,18 +526,18 @@ def detection_problems(
         ids = truth.image_ids if what == "image" else truth.class_ids
         each = (f"{route} of {names[i]!r}" + (f" (id {ids[i]!r})" if ids else "") for route, i in routes[:3])
         expected = "a name or id that fits one image: its whole file name" if what == "image" else "one name"
-        return f"the {what} {shown(key)}, {' and '.join(each)}", expected, f"of an ambiguous {what}"
+        return f"the {what} {short_repr(key)}, {' and '.join(each)}", expected, f"of an ambiguous {what}"
 
     def unknown_image(row: int) -> Problem:
-        key = image(row)
+        key = keys.image(row)
         expected = f"an image of the ground truth{hint(key, truth.images)}"
-        unknown = f"the unknown image {shown(key)}", expected, "on an unknown image"
-        return ambiguous("image", key, images, truth.images) or unknown
+        unknown = f"the unknown image {short_repr(key)}", expected, "on an unknown image"
+        return ambiguous("image", key, keys.images, truth.images) or unknown
 
     def unknown_class(row: int) -> Problem:
-        key = label(row)
-        if numbers and str(key).lstrip("-").isdecimal():
-            expected = numbers
+        key = keys.label(row)
+        if keys.numbers and str(key).lstrip("-").isdecimal():
+            expected = keys.numbers
         elif isinstance(key, int) and not truth.class_ids:
             expected = "the name of a class: this ground truth has no category ids (COCO JSON has)"
         elif isinstance(key, int):
@@ -536,8 +546,8 @@ def detection_problems(
         else:
             names = f": {_shortened(', '.join(truth.classes), 200, ' …')}"
             expected = f"a class of the ground truth{hint(key, truth.classes) or names}"
-        unknown = f"the unknown class {shown(key)}", expected, "of an unknown class"
-        return ambiguous("class", key, classes, truth.classes) or unknown
+        unknown = f"the unknown class {short_repr(key)}", expected, "of an unknown class"
+        return ambiguous("class", key, keys.classes, truth.classes) or unknown
 
     corners = "xmin <= xmax and ymin <= ymax" + (": no negative width or height" if sized else OTHER_FORM)
     not_finite = "with a score that is not finite"
@@ -581,11 +591,7 @@ def detections_of(
     columns: Columns,
     read_as: BoxFormat,
     guessed: bool,
-    image: Callable[[int], object],
-    label: Callable[[int], object],
-    images: Lookup | None = None,
-    classes: Lookup | None = None,
-    numbers: str = "",
+    keys: Keys,
     sized: bool = False,
 ) -> Detections:
     """The record of detections as read, in their order, without those at fault.
@@ -600,18 +606,14 @@ def detections_of(
         Image index (M,), label (M,), score (M,), and box (M, 4) as the file has it.
     read_as, guessed
         What the numbers of the boxes are, and whether nobody said so: then other forms are noticed.
-    image, label
-        Image and class of a row as the file has them, for messages.
-    images, classes
-        Know why one of these is ambiguous.
-    numbers
-        Which numbers are classes, for formats that use numbers.
+    keys
+        Image and class of a row as the file has them.
     """
     image_index, labels, scores, values = columns
     boxes = as_xyxy(values, read_as, truth.sizes, image_index)
     if guessed:
         check_box_format(faults.source, truth, values, read_as, image_index, scores)
-    problems = detection_problems(truth, scores, boxes, image, label, images, classes, numbers, sized)
+    problems = detection_problems(truth, scores, boxes, keys, sized)
     rows = Rows(image_index, labels, boxes, where, problems, scores, sized)
     extents = [values[:, 2:]] * (read_as == BoxFormat("xywh"))
     return Detections(truth.images, truth.classes, *valid_detections(rows, faults, truth.sizes, *extents))
@@ -696,7 +698,7 @@ def numbers_of(words: Sequence[bytes], names: Sequence[str]) -> list[float] | Pr
     return next(value for value in found if not isinstance(value, float))
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value of a file in a message: as Python writes it, but short."""
     try:
         text = reprlib.repr(value) if isinstance(value, list | dict) else repr(value)

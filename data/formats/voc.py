@@ -48,6 +48,7 @@ from data.formats.validation import (
     OTHER_FORM,
     BoxFormat,
     Faults,
+    Keys,
     Problem,
     Rows,
     as_xyxy,
@@ -59,7 +60,7 @@ from data.formats.validation import (
     number_of,
     numbers_of,
     plain_numbers,
-    shown,
+    short_repr,
     valid_detections,
     warn,
 )
@@ -346,7 +347,7 @@ def _check_pictures(
         warn(
             f"{source}: annotations that name another picture than their own: {len(others):,} of "
             f"{len(named):,}, the first {annotations[others[0]]}: its <filename> is "
-            f"{shown(named[others[0]])}; they are read as of the picture with the name of the XML"
+            f"{short_repr(named[others[0]])}; they are read as of the picture with the name of the XML"
         )
     first: dict[Path, int] = {}
     again = [row for row, file in enumerate(files) if first.setdefault(file, row) != row]
@@ -601,7 +602,7 @@ def _object(
         text = _text(element, tag)
         flag = FLAGS.get(text.lower(), absent if text.lower() in NO_FLAG else None)
         if flag is None:
-            raise InputError(f"{where}: <{tag}>", shown(text), "0 or 1, or false or true")
+            raise InputError(f"{where}: <{tag}>", short_repr(text), "0 or 1, or false or true")
         flags[tag] = flag
     attributes = [one for some in element.findall("attributes") for one in some.findall("attribute")]
     turned = [one for one in attributes if _text(one, "name") == "rotation"]
@@ -812,10 +813,10 @@ def _valid_lines(lines: Lines, label: int, truth: GroundTruth, read_as: BoxForma
     if read_as.normalized:
         boxes[:, :2] += 1  # no fractions count from 1
     boxes = as_xyxy(boxes, read_as, truth.sizes, lines.image_index)
-    problems = detection_problems(truth, scores, boxes, lambda row: "", lambda row: "")
+    problems = detection_problems(truth, scores, boxes, Keys(lambda row: "", lambda row: ""))
 
     def unknown_image(row: int) -> Problem:
-        text = f"the unknown image {shown(lines.images[row].decode(errors='replace'))}"
+        text = f"the unknown image {short_repr(lines.images[row].decode(errors='replace'))}"
         return text, "an image of the ground truth's list", "on an unknown image"
 
     def inverted(row: int) -> Problem:
@@ -844,7 +845,7 @@ def check_text_names(record: GroundTruth | Detections, prefix: str = PREFIX) -> 
         if not name or any(letter in name for letter in "/\\\0"):
             raise InputError(f"class {name!r}", found, "one without a slash")
         if len(f".{prefix}{name}.txt.12345678.part".encode()) > LONGEST_FILE_NAME:
-            raise InputError(f"class {shown(name)}", found, "a shorter one")
+            raise InputError(f"class {short_repr(name)}", found, "a shorter one")
 
 
 def write_text_where_named(detections: Detections, folder: Path) -> bool:

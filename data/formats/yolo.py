@@ -37,6 +37,7 @@ from data.formats.validation import (
     SAMPLED_BOXES,
     BoxFormat,
     Faults,
+    Keys,
     Problem,
     Rows,
     as_xyxy,
@@ -47,7 +48,7 @@ from data.formats.validation import (
     objects_of,
     plain_numbers,
     share_found,
-    shown,
+    short_repr,
     valid_rows,
     warn,
 )
@@ -174,7 +175,7 @@ def _content(path: Path) -> dict[str, Any]:
         value = content.get(name)
         places_of = value if isinstance(value, list) else [value]
         if value is not None and not all(isinstance(place, str) and place for place in places_of):
-            raise InputError(f"{path}: {name}", shown(value), "a folder, a text file, or a list of them")
+            raise InputError(f"{path}: {name}", short_repr(value), "a folder, a text file, or a list of them")
     if not any(content.get(name) for name in SPLITS):
         if (folder / "images").is_dir():
             content["val"] = "images"  # supervision names no folder
@@ -193,13 +194,15 @@ def _class_names(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
     if isinstance(names, dict):
         numbers = {number for number in names if isinstance(number, int) and not isinstance(number, bool)}
         if numbers != set(range(len(names))):
-            raise InputError(where, f"the numbers {', '.join(map(shown, list(names)[:20]))}", NAMES)
+            raise InputError(where, f"the numbers {', '.join(map(short_repr, list(names)[:20]))}", NAMES)
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise InputError(where, "nothing" if not names else shown(names), NAMES)
+        raise InputError(where, "nothing" if not names else short_repr(names), NAMES)
     listed = class_names(names, lambda index: f"{where}[{index}]")
     if content.get("nc") not in (None, len(listed)):
-        raise InputError(f"{path}: nc", shown(content["nc"]), f"{len(listed)}, as many as there are names")
+        raise InputError(
+            f"{path}: nc", short_repr(content["nc"]), f"{len(listed)}, as many as there are names"
+        )
     return listed
 
 
@@ -211,7 +214,7 @@ def _pose_columns(path: Path, content: dict[str, Any]) -> int:
     whole = isinstance(shape, list) and all(type(length) is int for length in shape)
     if not whole or len(shape) != 2 or shape[0] < 1 or shape[1] not in (2, 3):
         expected = "the number of points of a pose and of their values, 2 or 3: [17, 3]"
-        raise InputError(f"{path}: kpt_shape", shown(shape), expected)
+        raise InputError(f"{path}: kpt_shape", short_repr(shape), expected)
     return 5 + int(shape[0]) * int(shape[1])
 
 
@@ -239,7 +242,7 @@ def _images(path: Path, content: dict[str, Any], split: str, places: Sequence[st
                 ways = [source.parent / name, source.parent / name.replace("\\", "/")]
                 image = next(filter(is_file, ways), None)
                 if image is None:
-                    found = f"the image {shown(name)}, which is not there"
+                    found = f"the image {short_repr(name)}, which is not there"
                     raise InputError(f"{source}:{number}", found, f"an image, such as {ways[-1]}")
                 images.append(image)
     if not images:
@@ -335,10 +338,12 @@ def read_yolo_detections(
         (image_index, _labels(number, len(truth.classes)), scores, given),
         BoxFormat.chosen(box_format, normalized, FRACTIONS),
         box_format is None,
-        image=lambda row: lines.files[lines.file_index[row]].stem,
-        label=lambda row: f"{number[row]:g}",
-        images=images,
-        numbers=f"a number from 0 to {len(truth.classes) - 1}",
+        Keys(
+            lambda row: lines.files[lines.file_index[row]].stem,
+            lambda row: f"{number[row]:g}",
+            images,
+            numbers=f"a number from 0 to {len(truth.classes) - 1}",
+        ),
     )
 
 

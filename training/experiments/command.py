@@ -18,6 +18,7 @@ from typing import Literal, NoReturn
 
 import training
 from data.formats.files import write_text
+from data.formats.validation import counted
 from data.records import InputError
 from data.shapes import SHAPE_SETS
 from spatial_dependency import program
@@ -177,8 +178,7 @@ def overview() -> str:
         experiment = read_experiment(file)
         runs = len(make_plan(experiment, Overrides()).runs)
         title = textwrap.fill(experiment.title, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
-        counted = f"{runs} {'run' if runs == 1 else 'runs'}"
-        lines += [f"{experiment.name:12}{counted:>8}  about {experiment.cost}", title]
+        lines += [f"{experiment.name:12}{counted(runs, 'run'):>8}  about {experiment.cost}", title]
     command, example = program("python reproduce.py"), f"{EXPERIMENTS.name}/figure4.yaml"
     usage = {
         f"{example} --root PATH": "runs one, and draws it",

@@ -343,7 +343,7 @@ class DetectionTask(Task):
         for line in [*(f"error: {error}" for error in errors[1:]), *remarks]:
             print(line)
         counts = ", ".join(counted(len(truth.images), f"{name} image") for name, truth in known.items())
-        checked = f"{counts or 'no images'}, {counted(sum(map(len, known.values())), 'box')}"
+        checked = f"{counts or 'no images'}, {counted(sum(map(len, known.values())), 'box', 'boxes')}"
         print(f"{checked}: {counted(len(errors), 'error')}, {counted(len(remarks), 'remark')}", flush=True)
         if errors:
             raise errors[0]
@@ -438,7 +438,7 @@ class DetectionTask(Task):
         score = "; val/map is AP (area) at IoU 0.5, from 0 to 1" if data.validation else ""
         return (
             f"{counted(counts['train'], 'image')} with {counted(objects, 'object')} to train on, "
-            f"{counts['validation']} to validate, {counts['test']} to test{score}"
+            f"{counts['validation']:,} to validate, {counts['test']:,} to test{score}"
         )
 
     def read_test(
