@@ -233,8 +233,8 @@ class GroundTruth:
         ``(N, 2)`` width and height as in the file: (x + w) − x may differ from w in the last digit, which
         decides equal overlaps and sizes in COCO's scores. Default: those of the boxes.
     as_shown
-        ``(I,)`` whether the size is that of the picture as EXIF turns it, as the annotation has none: the
-        boxes are on it as shown. Default: none is.
+        ``(I,)`` whether the size is the file's own, turned as EXIF says, because the annotation gives none:
+        the boxes, too, are on the picture as viewers show it. Default: none is.
 
     Raises
     ------

@@ -774,15 +774,15 @@ def read_coco_detections(
         records = cache(lambda: msgspec.json.decode(read_json(path, RESULTS), type=list[Result]))
     except (LookupError, OSError, RecursionError, UnicodeDecodeError, msgspec.DecodeError):
         columns = None
-    known = read_truth()
-    images, classes = images_by_id(known), classes_by_id(known)
+    ground_truth = read_truth()
+    images, classes = images_by_id(ground_truth), classes_by_id(ground_truth)
     where = lambda row: f"{path}[{indices[row]}]"  # noqa: E731
     if columns is None:
         results, indices = _results(path, faults)
         records = lambda: results  # noqa: E731
-        columns = _result_columns(results, known, images, classes, where)
+        columns = _result_columns(results, ground_truth, images, classes, where)
     return detections_of(
-        known,
+        ground_truth,
         faults,
         where,
         columns,
@@ -841,11 +841,11 @@ def _plain_results(path: Path, truth: Callable[[], GroundTruth]) -> Columns:
             return slice(0, 0)
         low, high = before.end() - 1 if before else 0, behind.start() + 1 if behind else len(text)
         part = b"".join((b"[" * bool(before), memoryview(text)[low:high], b"]" * bool(behind)))
-        found = _columns(part, PlainResult)
+        parsed = _columns(part, PlainResult)
         first = (start + low) // SHORTEST_RESULT
-        rows = slice(first, first + len(found["score"]))
-        some = _whole(found["image_id"]), _whole(found["category_id"]), found["score"], found["bbox"]
-        for column, values in zip(shared, some, strict=True):
+        rows = slice(first, first + len(parsed["score"]))
+        ids = _whole(parsed["image_id"]), _whole(parsed["category_id"])
+        for column, values in zip(shared, (*ids, parsed["score"], parsed["bbox"]), strict=True):
             column[rows] = values
         return rows
 

@@ -255,8 +255,8 @@ def check_box_format(
         usable &= (np.abs(values) < LARGEST_COORDINATE).all(axis=1)  # no area that overflows
     fine = np.flatnonzero(usable)
     if len(fine) > SAMPLED_BOXES:
-        some = scores if len(fine) == len(scores) else scores[fine]
-        surest = np.argpartition(-some, SAMPLED_BOXES)[:SAMPLED_BOXES]
+        usable_scores = scores if len(fine) == len(scores) else scores[fine]
+        surest = np.argpartition(-usable_scores, SAMPLED_BOXES)[:SAMPLED_BOXES]
         fine = fine[np.sort(surest)]
     values, images = values[fine], image_index[fine]
     sizes = truth.sizes[images]

@@ -13,7 +13,7 @@ Other tools write VOC's XML without lists, beside the pictures, with other class
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import (
@@ -232,46 +232,10 @@ def _read(
 ) -> GroundTruth:
     """Ground truth of (tree, list) pairs. `classes` of None: VOC's, or else those that occur."""
     names = classes.names if isinstance(classes, ClassList) else None if classes is None else tuple(classes)
-    paths: dict[str, tuple[Path, Path]] = {}  # annotation and picture of each image
-    for folder, split in folders:
-        place = folder / "Annotations" if split else annotation_folder(folder) or folder
-        listed = (
-            read_image_list(folder, split) if split else sorted(file.stem for file in place.glob("*.xml"))
-        )
-        pictures = _pictures(folder, place)
-        usual = next(
-            (file.parent for file in pictures.values()), place if place == folder else folder / "JPEGImages"
-        )
-        for image in listed:
-            if image in paths:
-                where = folder / "ImageSets" / "Main" / f"{split}.txt"
-                found = f"image {image!r}, already listed in a split before"
-                raise InputError(where, found, "splits without common images")
-            annotation, picture = place / f"{image}.xml", pictures.get(image) or usual / f"{image}.jpg"
-            if pictures and image not in pictures:
-                picture = _named_picture(folder, annotation, picture)
-            paths[image] = annotation, picture
-
-    def read(image: str) -> _Annotation | InputError:
-        annotation, picture = paths[image]
-        try:
-            return _read_annotation(annotation, names, pixels_from, picture)
-        except InputError as error:
-            if faults is None:
-                raise
-            return error
-
-    rows, images = list[_Annotation](), list[str]()
-    for image, row in zip(
-        paths, over_processes(read, [*paths], len(paths) // FILES_OF_A_PROCESS), strict=True
-    ):
-        if isinstance(row, InputError):
-            assert faults is not None
-            faults.append(row)
-        else:
-            rows.append(row)
-            images.append(image)
-    annotations, files = [paths[image][0] for image in images], [paths[image][1] for image in images]
+    paths = _files_of_images(folders)
+    contents = _read_annotations(paths, names, pixels_from, faults)
+    annotations, files = [paths[image][0] for image in contents], [paths[image][1] for image in contents]
+    rows = list(contents.values())
     objects = [thing for row in rows for thing in row.objects]
     image_index = np.repeat(np.arange(len(rows)), [len(row.objects) for row in rows])
     source = folders[0][0]
@@ -294,7 +258,7 @@ def _read(
     if (rotation := column("rotation", np.float64)).any():
         attributes["rotation"] = rotation
     truth = GroundTruth(
-        images,
+        contents,
         names,
         [row.size for row in rows],
         image_index,
@@ -307,6 +271,59 @@ def _read(
     )
     check_objects(source, truth, lambda row: str(annotations[image_index[row]]))
     return truth
+
+
+def _files_of_images(folders: Sequence[tuple[Path, str]]) -> dict[str, tuple[Path, Path]]:
+    """Annotation and picture of each image of (tree, list) pairs."""
+    paths: dict[str, tuple[Path, Path]] = {}
+    for folder, split in folders:
+        place = folder / "Annotations" if split else annotation_folder(folder) or folder
+        listed = (
+            read_image_list(folder, split) if split else sorted(file.stem for file in place.glob("*.xml"))
+        )
+        pictures = _pictures(folder, place)
+        usual = next(
+            (file.parent for file in pictures.values()), place if place == folder else folder / "JPEGImages"
+        )
+        for image in listed:
+            if image in paths:
+                where = folder / "ImageSets" / "Main" / f"{split}.txt"
+                found = f"image {image!r}, already listed in a split before"
+                raise InputError(where, found, "splits without common images")
+            annotation, picture = place / f"{image}.xml", pictures.get(image) or usual / f"{image}.jpg"
+            if pictures and image not in pictures:
+                picture = _named_picture(folder, annotation, picture)
+            paths[image] = annotation, picture
+    return paths
+
+
+def _read_annotations(
+    paths: Mapping[str, tuple[Path, Path]],
+    names: tuple[str, ...] | None,
+    pixels_from: int,
+    faults: list[InputError] | None,
+) -> dict[str, _Annotation]:
+    """The annotations of images, by processes where there are many; those at fault go to `faults`."""
+
+    def read(image: str) -> _Annotation | InputError:
+        annotation, picture = paths[image]
+        try:
+            return _read_annotation(annotation, names, pixels_from, picture)
+        except InputError as error:
+            if faults is None:
+                raise
+            return error
+
+    contents: dict[str, _Annotation] = {}
+    for image, content in zip(
+        paths, over_processes(read, [*paths], len(paths) // FILES_OF_A_PROCESS), strict=True
+    ):
+        if isinstance(content, InputError):
+            assert faults is not None
+            faults.append(content)
+        else:
+            contents[image] = content
+    return contents
 
 
 def _pictures(folder: Path, annotations: Path) -> dict[str, Path]:
@@ -487,7 +504,7 @@ class _Annotation(NamedTuple):
     size: tuple[int, int]
     objects: list[AnnotatedObject]
     as_shown: bool
-    """Whether the size is that of the picture, as the file has none."""
+    """As in :class:`~data.records.GroundTruth`: the size is the picture's, as the file has none."""
     picture: str
     """The picture that the file names."""
 
@@ -684,9 +701,10 @@ def read_detections(
     box_format: str | None = None,
     normalized: bool = False,
 ) -> Detections:
-    """Read VOC detection text, in the order of the classes and, within a class, of the file.
+    """Read VOC detection text alone; :func:`~data.formats.read_found` reads detections of any format.
 
-    A file for each class, a line for each detection: ``image score xmin ymin xmax ymax``.
+    A file for each class, a line for each detection: ``image score xmin ymin xmax ymax``. The detections are
+    in the order of the classes and, within a class, of the file.
 
     Parameters
     ----------
@@ -860,7 +878,9 @@ def write_text_where_named(detections: Detections, folder: Path) -> bool:
 
 
 def write_detections(detections: Detections, folder: Path | str, prefix: str = PREFIX) -> tuple[Path, ...]:
-    """Write VOC detection text, also an empty file for a class without detections; return the files.
+    """Write VOC detection text (COCO's: :func:`~data.formats.write_coco_detections`); return the files.
+
+    A class without detections has an empty file.
 
     Reading them back gives the same scores, and the same boxes to 1e-6 pixels.
 
