@@ -303,7 +303,9 @@ def fit(
     length = replace(options.optimization, epochs=1000, max_steps=steps)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        module = task.module(task.build(options.model, hyper_parameters), options, images, hyper_parameters)
+        module = task.make_module(
+            task.build(options.model, hyper_parameters), options, images, hyper_parameters
+        )
         trainer: Any = make_trainer(
             replace(options, optimization=length), RunFolder(Path(folder)), task.monitor, validates=False
         )

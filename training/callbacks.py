@@ -24,7 +24,7 @@ from training.run_state import RunFolder, leave_pipe, link
 
 __all__ = [
     "Checkpoints", "FailedError", "LogProgress", "NonFiniteLossError", "ProgressBar", "StoppedError",
-    "Throughput", "shown",
+    "Throughput", "with_progress",
 ]  # fmt: skip
 
 
@@ -112,7 +112,7 @@ class Checkpoints(Callback):
         if "best_step" in state_dict:  # of an earlier version
             best = (state_dict["best_score"], -state_dict["best_loss"], int(state_dict["best_step"]))
             state_dict = {"ranking": [best], "waited": 0}
-        self.ranking = [(score, loss, int(step)) for score, loss, step in state_dict["ranking"]]
+        self.ranking = [(score, minus_loss, int(step)) for score, minus_loss, step in state_dict["ranking"]]
         self.waited = state_dict["waited"]
 
     def _best_is_sound(self) -> bool:
@@ -318,7 +318,7 @@ class Throughput(Callback):
         pl_module.note(images_per_second=rate, learning_rate=self.learning_rate)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def shown(self) -> dict[str, str]:
+    def status_items(self) -> dict[str, str]:
         """What a display adds to the losses."""
         return {
             "left": duration(self.seconds_left),
@@ -352,7 +352,7 @@ class ProgressBar(Throughput, TQDMProgressBar):
         items = {**pl_module.displayed, **super().get_metrics(trainer, pl_module)}
         items.pop("v_num", None)
         losses = {name.removeprefix("loss/"): value for name, value in items.items()}
-        return {**self.shown(), **losses}
+        return {**self.status_items(), **losses}
 
     def on_train_epoch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
         """Count the epochs from 1, as everywhere else."""
@@ -360,7 +360,7 @@ class ProgressBar(Throughput, TQDMProgressBar):
         self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
 
-def shown(loader: Any, images: int, *, every: float = 60.0) -> Iterator[Any]:
+def with_progress(loader: Any, images: int, *, every: float = 60.0) -> Iterator[Any]:
     """The batches of a loader of `images` images, with how many are done.
 
     A bar on a terminal, else a line every `every` seconds.
@@ -399,7 +399,7 @@ class LogProgress(Throughput):
         parts = ("loss/", "val/") if self._validated else ("loss/",)
         names = ["loss", *(name for name in known if name.startswith(parts))]
         values = [f"{name} {known[name]:.4g}" for name in names if name in known]
-        values += [f"{name} {value}" for name, value in self.shown().items()]
+        values += [f"{name} {value}" for name, value in self.status_items().items()]
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         try:
             print(f"{epoch}{where}: {', '.join(values)}", flush=True)

@@ -93,7 +93,7 @@ def _check(task: Task, values: dict[str, Any]) -> None:
         options = task.options.from_flat(values)
         _to_resume(values, _out(task, values, options))
         options.resolved().check()
-        task.find(options)
+        task.check_data_exists(options)
 
 
 def _out(task: Task, values: dict[str, Any], options: Any) -> Path:
@@ -234,7 +234,7 @@ def _run(task: Task, values: dict[str, Any], given: set[str]) -> None:
             options,
             checkpoint,
             Path(values["out"] or run.path / "-".join(["evaluation", *texts])),
-            changes=task.complete(changes),
+            changes=task.complete_changes(changes),
             name=values["name"] or (None if values["out"] else run.path.resolve().name),
         )
         return

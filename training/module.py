@@ -65,8 +65,8 @@ class TrainingModule(L.LightningModule):
 
     advice: ClassVar[str]
     """What to do about a loss that is not finite."""
-    stops_where_not_finite = True
-    """Whether a loss that is not finite ends the run."""
+    checks_and_logs = True
+    """Whether losses are logged, and one that is not finite ends the run."""
     checksums: Mapping[str, str] = {}
     """Checksums of the data; stored in checkpoints, so that a run is resumed with the same."""
 
@@ -82,12 +82,12 @@ class TrainingModule(L.LightningModule):
         self.save_hyperparameters(dict(hyper_parameters))
         self._layout = torch.channels_last if options.machine.channels_last else torch.contiguous_format
         self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self._average: dict[str, Tensor] = {}  # of the weights, by their names in the network
-        self._averages = bool(options.optimization.ema)
+        self._ema_weights: dict[str, Tensor] = {}  # of the weights, by their names in the network
+        self._uses_ema = bool(options.optimization.ema)
         self._unlogged: list[TrainedBatch] = []
         self.displayed: dict[str, float] = {}
         """The losses of the last batch that was fetched."""
-        self._epoch: list[dict[str, float]] = []
+        self._epoch_losses: list[dict[str, float]] = []
         """Those of the batches of this epoch that were fetched."""
 
     @abstractmethod
@@ -115,8 +115,8 @@ class TrainingModule(L.LightningModule):
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
 
-    def described(self, batch: TrainedBatch, *, finite: bool) -> str:
-        """What is known of a batch whose loss is not finite, in this process (`finite`) or in another."""
+    def described(self, batch: TrainedBatch, *, finite_here: bool) -> str:
+        """What is known of a batch whose loss is not finite here, or (`finite_here`) in another process."""
         return ""
 
     @property
@@ -162,7 +162,7 @@ class TrainingModule(L.LightningModule):
         # Counts the batches of all processes; the shuffles themselves add the process's rank.
         seek_shuffles(self.model, self.options.optimization.seed, step * self.trainer.world_size)
         loss, shown, logged = self.losses(batch)
-        if not self.stops_where_not_finite:
+        if not self.checks_and_logs:
             return loss
         # Not by Lightning's log: what it shows on a bar, it fetches at each step.
         values = {"loss": loss.detach(), **shown, **logged}
@@ -176,12 +176,12 @@ class TrainingModule(L.LightningModule):
     @property
     def means(self) -> dict[str, float]:
         """The mean losses of this epoch, as far as they were fetched."""
-        names = self._epoch[0] if self._epoch else ()
-        return {name: statistics.fmean(losses[name] for losses in self._epoch) for name in names}
+        names = self._epoch_losses[0] if self._epoch_losses else ()
+        return {name: statistics.fmean(losses[name] for losses in self._epoch_losses) for name in names}
 
     def on_train_epoch_start(self) -> None:
         """Begin the means anew."""
-        self._epoch = []
+        self._epoch_losses = []
 
     def note(self, **values: float) -> None:
         """Log numbers with the batch that was trained on last."""
@@ -206,13 +206,13 @@ class TrainingModule(L.LightningModule):
                 for name, value in zip(batch.values, row, strict=True)
                 if name in ("loss", *batch.shown)
             }
-            self._epoch.append(self.displayed)
+            self._epoch_losses.append(self.displayed)
         bad = [number for number, batch in enumerate(new) if not np.isfinite(batch.row[0])]  # type: ignore[index]
         if self.trainer.strategy.reduce_boolean_decision(not bad):
             return
         first = min(self.gather(bad[:1]))
         batch = new[first]
-        details = self.described(batch, finite=first not in bad)
+        details = self.described(batch, finite_here=first not in bad)
         del self._unlogged[self._unlogged.index(batch) :]
         self.log_losses()
         self.fail(f"the loss is {batch.values['loss'].item()} at step {batch.step}", details, batch.epoch)
@@ -238,16 +238,18 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the checksums of the data; the averaged weights in the place of those of the last step."""
         checkpoint["data"] = dict(self.checksums)
-        if self._average:
+        if self._ema_weights:
             state = checkpoint["state_dict"]
-            checkpoint["last_weights"] = {f"model.{name}": state[f"model.{name}"] for name in self._average}
-            state.update({f"model.{name}": value.clone() for name, value in self._average.items()})
+            checkpoint["last_weights"] = {
+                f"model.{name}": state[f"model.{name}"] for name in self._ema_weights
+            }
+            state.update({f"model.{name}": value.clone() for name, value in self._ema_weights.items()})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the averaged weights out, before Lightning loads those of the last step."""
-        if self._averages and "last_weights" in checkpoint:
+        if self._uses_ema and "last_weights" in checkpoint:
             last, state = checkpoint["last_weights"], checkpoint["state_dict"]
-            self._average = {name.removeprefix("model."): state[name].clone() for name in last}
+            self._ema_weights = {name.removeprefix("model."): state[name].clone() for name in last}
             state.update(last)
 
     def _floats(self) -> dict[str, Tensor]:
@@ -256,25 +258,25 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Begin the average with the first weights, or move that of a checkpoint to the device."""
-        if self._averages:
-            self._average = {
-                name: self._average.get(name, value).to(value.device, copy=True)
+        if self._uses_ema:
+            self._ema_weights = {
+                name: self._ema_weights.get(name, value).to(value.device, copy=True)
                 for name, value in self._floats().items()
             }
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Update the weights and their average, which forgets the random start faster than its decay."""
         super().optimizer_step(*arguments, **named)
-        if self._average:
+        if self._ema_weights:
             done = self.trainer.global_step
             decay = min(self.options.optimization.ema, (1 + done) / (10 + done))
             update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            update(list(self._average.values()), list(self._floats().values()), None)
+            update(list(self._ema_weights.values()), list(self._floats().values()), None)
 
     def _exchange_weights(self) -> None:
         """Put the average in the place of the weights, and the weights in its place."""
         weights = self._floats()
-        for name, average in self._average.items():
+        for name, average in self._ema_weights.items():
             weight = weights[name].clone()
             weights[name].copy_(average)
             average.copy_(weight)

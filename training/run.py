@@ -53,7 +53,7 @@ class Loaders(L.LightningDataModule):
     def _loader(self, images: Any, *, train: bool) -> Any:
         world_size = self.trainer.world_size if self.trainer else 1
         size = self.options.optimization.batch_size // world_size
-        return self.task.loader(
+        return self.task.make_loader(
             images,
             self.options,
             size // (self.options.optimization.accumulate if train else 1),
@@ -132,7 +132,7 @@ def _train(
         load_state(network, state.checkpoint["state_dict"], resume, task.other_weights)
     steps_per_epoch = len(data.train) // optimization.batch_size
     state.check_epochs(optimization.epochs, steps_per_epoch)
-    module = task.module(network, options, data, hyper_parameters)
+    module = task.make_module(network, options, data, hyper_parameters)
     module.checksums = checksums
     trainer = make_trainer(
         options, state.folder, task.monitor, validates=data.validation is not None, resume_step=state.steps,
@@ -150,29 +150,37 @@ def _train(
         state.folder.check_new()  # again: another run may have been made while the data were read
     state.recover()
     facts = provenance(
-        seed=optimization.seed, images=task.counts(data), resumed_from=str(resume) if resume else None
+        seed=optimization.seed, images=task.image_counts(data), resumed_from=str(resume) if resume else None
     )
     if trainer.is_global_zero:
         state.record(options, facts)
-        print(f"{out}: {task.announce(network, options, data)}", flush=True)
+        print(f"{out}: {task.summary_line(network, options, data)}", flush=True)
         state.announce(optimization.epochs, steps_per_epoch)
     with as_input_error():
         trainer.fit(module, datamodule=Loaders(task, options, data), ckpt_path=resume, weights_only=True)
     if not trainer.is_global_zero:
         return None
-    complete = f"the training is complete, the state is kept in {state.folder.last}; --resume {out}"
+    trained = Trained(network, hyper_parameters, options.model)
+    report = Report(out, name or out.resolve().name, facts, {})
+    return _score(task, trained, options, data, report, trainer)
+
+
+def _score(task: Task, trained: Trained, options: Any, data: Any, report: Report, trainer: L.Trainer) -> Any:
+    """Draw the curves of a training and score its best weights, or its last if it has no best."""
+    out, folder = report.out, RunFolder(report.out)
+    complete = f"the training is complete, the state is kept in {folder.last}; --resume {out}"
     with interrupted_state(f"{complete} goes on"):
         draw_curves(out / "logs" / "csv" / "metrics.csv", out / "curves.png")
     if not options.evaluation.score:
-        tested = "" if facts["images"].get("test", 1) else " --test PATH"
+        tested = "" if report.provenance["images"].get("test", 1) else " --test PATH"
         print(f"the test images are not scored (--score false); --evaluate {out}{tested} does it", flush=True)
         return None
-    checkpoint, best, epochs = state.folder.last, state.folder.best, trainer.current_epoch
-    epochs_done = trainer.global_step // steps_per_epoch
+    checkpoint, best, epochs = folder.last, folder.best, trainer.current_epoch
+    epochs_done = trainer.global_step // (len(data.train) // options.optimization.batch_size)
     if best.is_file() or (data.validation is not None and epochs_done >= options.evaluation.validate_every):
         try:
             content = read_checkpoint(best, task.script, task.hyper_parameter_types)
-            load_state(network, content["state_dict"], best, task.other_weights)
+            load_state(trained.network, content["state_dict"], best, task.other_weights)
         except InputError as error:
             print(f"warning: {error}; scoring the last state, {checkpoint}", file=sys.stderr)
         else:
@@ -181,11 +189,10 @@ def _train(
             print(f"scoring the checkpoint that is best on the {images}: {checkpoint}", flush=True)
     else:
         print("no validation took place: scoring the last state", flush=True)
-    test = task.read_test(options, hyper_parameters, checkpoint, data)
+    test = task.read_test(options, trained.hyper_parameters, checkpoint, data)
     scored = {"checkpoint": os.path.relpath(checkpoint, out), "epoch": epochs}
-    report = Report(out, name or out.resolve().name, facts, scored)
     with interrupted_state(f"{complete} scores it again"):
-        trained = Trained(network, hyper_parameters, options.model)
+        report = replace(report, scored=scored)
         return task.score(trained, options, test, report, trainer.strategy.root_device)
 
 
@@ -230,8 +237,8 @@ def find_learning_rate(task: Task, options: Any, out: Path) -> float | None:
         data = task.read(options)
         options, hyper_parameters = _resolve(task, options, data)
         network = task.build(options.model, hyper_parameters)
-        module = task.module(network, options, data, hyper_parameters)
-        module.stops_where_not_finite = False
+        module = task.make_module(network, options, data, hyper_parameters)
+        module.checks_and_logs = False
         check_batch_size(chosen, len(data.train), 1, task.batch_advice)
         make_folder(out)
         batches_per_epoch = len(data.train) // chosen.batch_size * chosen.accumulate

@@ -92,7 +92,7 @@ class Task(ABC):
     def default_name(self, options: Any) -> str:
         """A folder name that tells runs apart: the same for every process of a run."""
 
-    def complete(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def complete_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The changes of an evaluation, with the model options that they imply."""
         return dict(changes)
 
@@ -105,7 +105,7 @@ class Task(ABC):
         return "validation images"
 
     @abstractmethod
-    def find(self, options: Any) -> None:
+    def check_data_exists(self, options: Any) -> None:
         """Raise InputError for data that are not where the options say; torch is not imported."""
 
     @abstractmethod
@@ -138,11 +138,11 @@ class Task(ABC):
             self.build(replace(options.model, weights="none"), self.expected_hyper_parameters(options))
 
     @abstractmethod
-    def module(self, network: Any, options: Any, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
+    def make_module(self, network: Any, options: Any, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
         """The network as it is trained: a :class:`~training.module.TrainingModule`."""
 
     @abstractmethod
-    def loader(
+    def make_loader(
         self, images: Any, options: Any, batch_size: int, *, train: bool, device: torch.device, **ranks: int
     ) -> Any:
         """Batches of images, `batch_size` on each of the processes (`ranks`: ``rank``, ``world_size``)."""
@@ -152,11 +152,11 @@ class Task(ABC):
         """Checksums of parts of the data, by their names in words. A resumed run must have the same."""
 
     @abstractmethod
-    def counts(self, data: Any) -> dict[str, int]:
+    def image_counts(self, data: Any) -> dict[str, int]:
         """Numbers of images, for provenance.json."""
 
     @abstractmethod
-    def announce(self, network: nn.Module, options: Any, data: Any) -> str:
+    def summary_line(self, network: nn.Module, options: Any, data: Any) -> str:
         """What a run trains, in a line."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from diagnosis.metric import ErrorBreakdown
 from training.task import Report
 from training.tasks.detection_module import (
     Evaluated,
-    Objects,
+    ObjectsByImage,
     detections_from,
     in_original_pixels,
     summarize,
@@ -80,7 +80,7 @@ def scene():
 
 def test_objects_image_by_image():
     truth = scene()
-    objects = Objects(truth)
+    objects = ObjectsByImage(truth)
     for index in range(len(truth.images)):
         rows, image = np.flatnonzero(truth.image_index == index), objects[index]
         columns = {"labels": truth.labels, "difficult": truth.difficult, "iscrowd": truth.crowd}
@@ -105,7 +105,7 @@ def test_a_validation_gives_the_numbers_of_the_whole_record():
         columns.append((index, found))
     columns.append(columns[0])  # as where two processes are padded to equal lengths
     whole = diagnose(truth, detections_from(columns, truth, size), similar=[["cat", "dog"]], coco=False)
-    errors, objects = ErrorBreakdown(truth.classes, [["cat", "dog"]]), Objects(truth)
+    errors, objects = ErrorBreakdown(truth.classes, [["cat", "dog"]]), ObjectsByImage(truth)
     for index, found in columns:
         errors.update([in_original_pixels(found, truth.sizes[index].tolist(), size)], [objects[index]])
     values = {name: value.item() for name, value in errors.compute().items()}

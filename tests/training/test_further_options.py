@@ -71,7 +71,7 @@ def test_class_weights_are_those_of_the_objects(detection, scenes):
     data = DETECTION.read(options)
     hyper_parameters = {"model": {}, **DETECTION.describe(options, data)}
     network = DETECTION.build(options.model, hyper_parameters)
-    DETECTION.module(network, options, data, hyper_parameters)
+    DETECTION.make_module(network, options, data, hyper_parameters)
     truth = data.train.truth
     labels = truth.labels[~truth.difficult]
     weights = network.class_weights[labels].numpy()

@@ -35,7 +35,7 @@ from detector import YOLO, resnet18
 from tests.data.scenes import voc_xml
 from tests.training.conftest import classifier, detection
 from training import checkpoint
-from training.callbacks import Checkpoints, LogProgress, shown
+from training.callbacks import Checkpoints, LogProgress, with_progress
 from training.command import ended_by_signals
 from training.run_state import RunFolder, RunState, link
 from training.task import Report
@@ -945,12 +945,12 @@ def test_kind_image_files_of_a_classifier_are_decoded_by_verify(small, tmp_path)
 
 def test_kind_scoring_says_how_far_it_is(capsys, monkeypatch):
     batches = [{"images": torch.zeros(4, 1)}] * 3
-    assert list(shown(batches, 12, every=0)) == batches
+    assert list(with_progress(batches, 12, every=0)) == batches
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(",")[0] for line in lines] == [f"scoring: {done}/12 images" for done in (4, 8, 12)]
     assert lines[-1].endswith("left 0:00:00")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert list(shown(batches, 12, every=0)) == batches
+    assert list(with_progress(batches, 12, every=0)) == batches
     assert "scoring" in capsys.readouterr().err
 
 

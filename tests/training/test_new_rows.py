@@ -105,8 +105,8 @@ def test_a_new_method_is_an_option_of_both_scripts(refused: Callable[..., str]) 
     found = parse(DETECTION, "--shuffle", "last", "--shuffle-method", "flip", "--arch", "resnet18")
     model: Any = DETECTION.build(found, {"input_size": 64, "classes": ["a"]})
     assert any(isinstance(module, Flip) for module in model.modules())
-    assert CLASSIFICATION.complete({"method": "roll"}) == {"method": "roll"}
-    assert CLASSIFICATION.complete({"method": "flip"})["patch"] is None
+    assert CLASSIFICATION.complete_changes({"method": "roll"}) == {"method": "roll"}
+    assert CLASSIFICATION.complete_changes({"method": "flip"})["patch"] is None
     check_values("train_classify", {"method": "flip", "last": 1, "data": "shapes"})
     for options in (ModelOptions(method="roll", last=1), DetectorOptions(shuffle_method="roll")):  # type: ignore[arg-type]
         assert "patch or blocks or roll, and only then" in refused(options.check)

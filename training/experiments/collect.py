@@ -17,11 +17,9 @@ from training.experiments.plan import Plan, Point, Run, state_of
 from training.experiments.schema import Variant
 
 __all__ = [
-    "RIGHT_CLASS", "SHARES", "Row", "TrainingCurve", "baseline_of", "collect", "read_curve", "read_result",
+    "RIGHT_CLASS", "Row", "TrainingCurve", "baseline_of", "collect", "read_curve", "read_result",
 ]  # fmt: skip
 
-SHARES = ERROR_NAMES
-"""Shares of a detector's detections by error type."""
 RIGHT_CLASS = "right_class"
 """Correct + localization: the detections whose class is right (paper, section 4.5)."""
 
@@ -83,7 +81,7 @@ def read_result(file: Path) -> dict[str, float]:
     """The numbers of a ``scores.json``, accuracies and shares in percent; InputError if it is none.
 
     Of a classifier ``accuracy``, ``averaged``, ``top5``, ``pass_std`` (over the passes, NaN of one) and
-    ``parameters``; of a detector ``map`` and the five shares; of both ``test_images`` and ``passes``.
+    ``parameters``; of a detector ``map`` and the shares by error type; of both, ``test_images``, ``passes``.
     """
     try:
         scores = json.loads(file.read_text(encoding="utf-8"))
@@ -100,7 +98,7 @@ def read_result(file: Path) -> dict[str, float]:
             }
         single = scores["single_passes"]
         # A run of before an error type was added has no share of it.
-        shares = {name: _percent(single["shares"].get(name, {"mean": None})["mean"]) for name in SHARES}
+        shares = {name: _percent(single["shares"].get(name, {"mean": None})["mean"]) for name in ERROR_NAMES}
         right = shares["correct"] + shares["localization"]
         return {**common, "map": _percent(single["map"]["voc07"]["mean"]), **shares, RIGHT_CLASS: right}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -25,11 +25,11 @@ from spatial_dependency import program
 from training.experiments.cost import (
     Speeds,
     all_experiments,
-    duration,
     fit,
     load_epochs,
     parse_budget,
     probe,
+    rounded_duration,
     seconds_of,
     store_epochs,
 )
@@ -354,7 +354,7 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], to_do: Sequence[Run
         done = sum(states[run.name] == "done" for run in shown)
         print(f"{plan.experiment.name}: {plan.experiment.title} ({len(plan.runs)} runs, {done} done)")
         for run in shown:
-            cost = duration(seconds[run.name]) if run.name in seconds else ""
+            cost = rounded_duration(seconds[run.name]) if run.name in seconds else ""
             print(f"  {states[run.name]:6} {cost:>10}  {run.name}")
         if left_out := len(plan.runs) - len(shown):
             print(f"  left out: {left_out} more")
@@ -362,7 +362,7 @@ def show(plans: Sequence[Plan], states: Mapping[str, State], to_do: Sequence[Run
         return
     costs = [value for value in seconds.values() if not math.isnan(value)]
     runs = f"{len(seconds)} runs" if len(seconds) > 1 else "1 run"
-    about = f"about {duration(sum(costs))}" if costs else "for an unknown time"
+    about = f"about {rounded_duration(sum(costs))}" if costs else "for an unknown time"
     unknown = f", {len(seconds) - len(costs)} of them not counted" if 0 < len(costs) < len(seconds) else ""
     print(f"to do: {runs}, {about} on this machine, one after another{unknown}")
     for key, (step, source) in steps.items():
@@ -383,7 +383,7 @@ def execute(runs: Sequence[Run], options: argparse.Namespace) -> tuple[dict[str,
     def report(outcome: Outcome) -> None:
         nonlocal ended
         ended += 1
-        took = f" in {duration(outcome.seconds)}" if outcome.state == "done" else ""
+        took = f" in {rounded_duration(outcome.seconds)}" if outcome.state == "done" else ""
         why = f"\n    {outcome.message}" if outcome.message else ""
         print(f"[{ended}/{len(jobs)}] {outcome.state}{took}: {outcome.name}{why}", flush=True)
         if outcome.state in ("failed", "skipped"):
@@ -414,14 +414,14 @@ def make_jobs(runs: Sequence[Run], options: argparse.Namespace) -> list[Job]:
         again = {name: value for name, value in run.options.items() if name in GIVEN_AGAIN}
         after: tuple[str, ...] = ()
         resume: tuple[str, ...] = ()
-        if run.trained is None:
+        if run.trained_run is None:
             command = (*start, *command_words(run.options), "--out", str(out))
             resume = (*start, "--resume", str(out), *command_words(again))
         else:
-            trained = str(options.out / "runs" / run.trained)
+            trained = str(options.out / "runs" / run.trained_run)
             test = command_words({**again, **(run.test or {})})
             command = (*start, "--evaluate", trained, *test, "--out", str(out))
-            after = (run.trained,) if run.trained in names else ()
+            after = (run.trained_run,) if run.trained_run in names else ()
         share = gpu_share(run) if gpus is None else gpus
         jobs.append(Job(run.name, command, out, after, share, options.cpus, resume))
     return jobs

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
-    "ORDER", "Speeds", "all_experiments", "duration", "fit", "load_epochs", "parse_budget", "probe",
-    "seconds_of", "speed_key", "store_epochs", "telling_order",
+    "ORDER", "Speeds", "all_experiments", "fit", "load_epochs", "parse_budget", "probe",
+    "rounded_duration", "seconds_of", "speed_key", "store_epochs", "telling_order",
 ]  # fmt: skip
 
 IMAGE_COUNTS: dict[str, tuple[int, int]] = {  # for training and for testing
@@ -102,7 +102,7 @@ def seconds_of(run: Run, step: float) -> float:
     method = variant.tested or variant.method
     passes = int(options["passes"]) if method in SHUFFLES and SHUFFLES[method].draws else 1
     scoring = passes * test / batch * step * FORWARD_SHARE
-    if run.trained is not None:
+    if run.trained_run is not None:
         return START_SECONDS + scoring
     used = train * float(options.get("fraction", 1))
     held_out = used * float(options["validation"])
@@ -206,12 +206,12 @@ def machine_of(facts: Mapping[str, Any]) -> str:
     return f"{facts['processor']}, {facts['cores']} cores" + "".join(f", {gpu}" for gpu in gpus)
 
 
-def duration(seconds: float) -> str:
+def rounded_duration(seconds: float) -> str:
     """A time to wait, in the two units that matter.
 
     Examples
     --------
-    >>> [duration(value) for value in (4, 95, 8000, 200_000, float("nan"))]
+    >>> [rounded_duration(value) for value in (4, 95, 8000, 200_000, float("nan"))]
     ['4 s', '2 min', '2 h 13 min', '2 d 8 h', '?']
     """
     if math.isnan(seconds):
@@ -276,7 +276,7 @@ def _unmodified(run: Run, options: Mapping[str, Any], side: int) -> nn.Module:
         return DETECTION.build(detection.model, {"classes": range(CLASS_COUNTS["voc"]), "input_size": side})
     from training.tasks.classification import CLASSIFICATION
 
-    plain = CLASSIFICATION.complete({"method": "none", "weights": "none"})
+    plain = CLASSIFICATION.complete_changes({"method": "none", "weights": "none"})
     classification = CLASSIFICATION.options.from_flat({**options, **plain})
     facts = {"classes": range(CLASS_COUNTS[options["data"]]), "image_size": side}
     return CLASSIFICATION.build(classification.model, facts)
@@ -340,7 +340,7 @@ def telling_order(plans: Sequence[Plan]) -> list[tuple[int, Run]]:
             for point, level in zip(points, _levels(len(points)), strict=True):
                 last = max(last, level)
                 for seed, run in enumerate(point.runs):
-                    before = [] if run.trained is None else [trainings[run.trained]]
+                    before = [] if run.trained_run is None else [trainings[run.trained_run]]
                     order.setdefault((seed, level, place), []).extend([*before, run])
     found: dict[str, tuple[int, Run]] = {}
     for seed, level, place in sorted(order):
@@ -391,7 +391,7 @@ def fit(
     there: set[str] = set()
     runs = []
     for _, run in telling_order(make(chosen)):
-        if run.options["data"] in absent or (run.trained is not None and run.trained not in there):
+        if run.options["data"] in absent or (run.trained_run is not None and run.trained_run not in there):
             continue
         if done(run):
             there.add(run.name)

@@ -75,8 +75,8 @@ class Overrides:
     def keeps(self, options: Mapping[str, Any]) -> bool:
         """Whether a point of these options, defaults included, is wanted."""
         places = [name for name in PLACES if options.get(name) not in (None, [])]
-        elsewhere = any(name in PLACES for name in self.only) and not self.only.keys() & places
-        if places and elsewhere:
+        other_kind = any(name in PLACES for name in self.only) and not self.only.keys() & places
+        if places and other_kind:
             return False
         return all(options[name] in (None, *values) for name, values in self.only.items())
 
@@ -174,7 +174,7 @@ class Run:
     options: Mapping[str, Any] = field(compare=False)
     """Options of the training, as given; the seed is one of them."""
     test: Mapping[str, Any] | None = field(default=None, compare=False)
-    trained: str | None = None
+    trained_run: str | None = None
     """Name of the run whose network is scored; None for a training."""
 
     @property
@@ -227,7 +227,7 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
     runs: dict[str, Run] = {}
     met: list[Mapping[str, Any]] = []
     # The paper's number is that of the declared variant, but not of other data or another network.
-    elsewhere = {name: value for name, value in overrides.options.items() if name in IDENTITY_OPTIONS}
+    identity = {name: value for name, value in overrides.options.items() if name in IDENTITY_OPTIONS}
     for series in experiment.series:
         for member in series.members():
             declared = {**experiment.common, **member}
@@ -248,7 +248,7 @@ def make_plan(experiment: Experiment, overrides: Overrides, seeds: tuple[int, ..
                     run = Run(name, script, run.options, series.test, run.name)
                     runs.setdefault(run.name, run)
                 made.append(run)
-            points.append(Point(series.name, variant_of({**filled, **elsewhere}, series.test), tuple(made)))
+            points.append(Point(series.name, variant_of({**filled, **identity}, series.test), tuple(made)))
     only = overrides.only.items()
     unmet = {
         name: value for name, values in only for value in values if all(one[name] != value for one in met)
@@ -379,7 +379,7 @@ def _modification(options: Mapping[str, Any]) -> str:
 def state_of(run: Run, folder: Path) -> State:
     """How far a run is; InputError if its folder, among those of all runs, holds one of other options."""
     path = folder / run.name
-    if run.trained is None:
+    if run.trained_run is None:
         _check_stored_options(run, path / "config.yaml")
     if (path / "scores.json").is_file():  # it is written last
         return "done"

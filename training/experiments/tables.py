@@ -12,7 +12,8 @@ from typing import Any
 from data.datasets import DATASETS
 from data.shapes import SHAPE_SETS
 from detector.registry import METHODS
-from training.experiments.collect import RIGHT_CLASS, SHARES, Row, baseline_of
+from diagnosis.breakdown import ERROR_NAMES
+from training.experiments.collect import RIGHT_CLASS, Row, baseline_of
 from training.experiments.paper import Quantity, Reported, claims_table, paper_accuracy, reported
 from training.experiments.plan import Plan
 from training.experiments.schema import (
@@ -29,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 CLASSIFIER_QUANTITIES = ("accuracy", "averaged", "top5", "pass_std")
-DETECTOR_QUANTITIES = ("map", *SHARES, RIGHT_CLASS)
+DETECTOR_QUANTITIES = ("map", *ERROR_NAMES, RIGHT_CLASS)
 REPORTED_SHARES: dict[str, Quantity] = {
     "map": "map",
     "correct": "correct",
@@ -156,7 +157,8 @@ def _detector_table(rows: Sequence[Row]) -> Table:
         return with_spread(row, name, 1) + (f" (paper {number.value:g})" if number else "")
 
     body = [[row.point.series, *(cell(row, name) for name in DETECTOR_QUANTITIES)] for row in rows]
-    return ["detector", "mAP (%)", *(f"{name} (%)" for name in SHARES), "correct + localization (%)"], body
+    shares = (f"{name} (%)" for name in ERROR_NAMES)
+    return ["detector", "mAP (%)", *shares, "correct + localization (%)"], body
 
 
 def reported_share(row: Row, name: str) -> Reported | None:

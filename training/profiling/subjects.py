@@ -121,7 +121,7 @@ def _classifier_of_checkpoint(
     """The network of a checkpoint of ``train_classify.py``, on the images that its run held out."""
     # GAP+FC is part of the trained weights; a shuffle is not.
     averaged = hyper_parameters["model"].get("method") == "gap_fc"
-    changes = {} if averaged else CLASSIFICATION.complete({"method": "none"})
+    changes = {} if averaged else CLASSIFICATION.complete_changes({"method": "none"})
     network, trained, _ = load_trained(CLASSIFICATION, checkpoint, changes)
     classes, image_size = tuple(trained["classes"]), int(trained["image_size"])
     run = classification_options.Options.from_flat(_options_of_run(options, checkpoint, "the data set"))

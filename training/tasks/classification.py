@@ -83,12 +83,13 @@ class ClassificationTask(Task):
             parts.append(f"{name}{'-'.join(map(str, value)) if isinstance(value, list) else value}")
         return "-".join([*parts, f"seed{options.optimization.seed}"])
 
-    def complete(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def complete_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Reset options that a change makes invalid: other layer selections, a patch size.
 
         Examples
         --------
-        >>> CLASSIFICATION.complete({"method": "none"})["last"], CLASSIFICATION.complete({"layer": 3})["last"]
+        >>> complete = CLASSIFICATION.complete_changes
+        >>> complete({"method": "none"})["last"], complete({"layer": 3})["last"]
         (None, None)
         """
         whole = dict(changes)
@@ -109,7 +110,7 @@ class ClassificationTask(Task):
                 "the same method and layers: GAP+FC is trained, not switched on or off",
             )
 
-    def find(self, options: Options) -> None:
+    def check_data_exists(self, options: Options) -> None:
         """The files of training and test images are there; none is opened."""
         find_classification(options.data.data, options.data.root)
 
@@ -199,7 +200,9 @@ class ClassificationTask(Task):
 
         return build_classifier(options, len(hyper_parameters["classes"]), hyper_parameters["image_size"])
 
-    def module(self, network: Any, options: Options, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
+    def make_module(
+        self, network: Any, options: Options, data: Any, hyper_parameters: Mapping[str, Any]
+    ) -> Any:
         """The network with its loss, optimizer and validation."""
         from training.tasks.classification_module import ClassifierModule
 
@@ -207,7 +210,7 @@ class ClassificationTask(Task):
             network, options, len(data.train), hyper_parameters, statistics=data.statistics
         )
 
-    def loader(
+    def make_loader(
         self, images: Any, options: Any, batch_size: int, *, train: bool, device: torch.device, **ranks: int
     ) -> EpochLoader[ClassificationBatch]:
         """Batches of images and labels; small data sets are held on the device of the process."""
@@ -225,13 +228,13 @@ class ClassificationTask(Task):
             **ranks,
         )
 
-    def counts(self, data: ClassificationData) -> dict[str, int]:
+    def image_counts(self, data: ClassificationData) -> dict[str, int]:
         """Images to train on and to validate."""
         return {"train": len(data.train), "validation": len(data.validation or ())}
 
-    def announce(self, network: nn.Module, options: Options, data: ClassificationData) -> str:
+    def summary_line(self, network: nn.Module, options: Options, data: ClassificationData) -> str:
         """Architecture, its size, and numbers of images."""
-        train, validation = self.counts(data).values()
+        train, validation = self.image_counts(data).values()
         return (
             f"{options.model.arch} with {parameter_count(network) / 1e6:.2f} M parameters; {train} images of "
             f"{len(data.classes)} classes to train on, {validation} to validate"
@@ -261,14 +264,14 @@ class ClassificationTask(Task):
         self, trained: Trained, options: Options, test: Any, report: Report, device: torch.device
     ) -> Scores:
         """Accuracy and loss."""
-        from training.callbacks import shown
+        from training.callbacks import with_progress
         from training.tasks.classification_module import evaluate_classifier, statistics_of
 
         batch_size = options.optimization.batch_size or 0
-        loader = self.loader(test, options, batch_size, train=False, device=device)
+        loader = self.make_loader(test, options, batch_size, train=False, device=device)
         scores = evaluate_classifier(
             trained.network,
-            shown(loader, len(test)),
+            with_progress(loader, len(test)),
             statistics_of(trained.hyper_parameters),
             passes=options.evaluation.passes,
             device=device,

@@ -285,7 +285,7 @@ class DetectionTask(Task):
         network = (model.backbone or model.arch).replace(":", "-").replace("/", "-")
         return f"{data.data}-{network}-{shuffled}-{data.input_size}-seed{options.optimization.seed}"
 
-    def find(self, options: Options) -> None:
+    def check_data_exists(self, options: Options) -> None:
         """Folders and files that the lists name; their content is checked when they are read."""
         data = options.data
         lists = [*data.train_lists, *data.test_lists, *data.validation_lists]
@@ -394,7 +394,9 @@ class DetectionTask(Task):
             _load_head(detector.head, state, Path(weights))
         return detector
 
-    def module(self, network: Any, options: Options, data: Any, hyper_parameters: Mapping[str, Any]) -> Any:
+    def make_module(
+        self, network: Any, options: Options, data: Any, hyper_parameters: Mapping[str, Any]
+    ) -> Any:
         """The detector with its loss, optimizer and validation."""
         import torch
 
@@ -416,7 +418,7 @@ class DetectionTask(Task):
             similar=data.similar,
         )
 
-    def loader(
+    def make_loader(
         self, images: Any, options: Any, batch_size: int, *, train: bool, device: torch.device, **ranks: int
     ) -> EpochLoader[Batch]:
         """Batches of images and boxes."""
@@ -427,13 +429,13 @@ class DetectionTask(Task):
             images, batch_size, seed=seed, train=train, workers=workers, pin_memory=pin, **ranks
         )
 
-    def counts(self, data: RunImages) -> dict[str, int]:
+    def image_counts(self, data: RunImages) -> dict[str, int]:
         """Images to train on, to validate and to test."""
         return {name: len(images or ()) for name, images in zip(data._fields, data[:3], strict=False)}
 
-    def announce(self, network: nn.Module, options: Options, data: RunImages) -> str:
+    def summary_line(self, network: nn.Module, options: Options, data: RunImages) -> str:
         """Numbers of images and of objects that are trained on."""
-        counts = self.counts(data)
+        counts = self.image_counts(data)
         objects = int(np.count_nonzero(_trained_on(data.train.truth)))
         score = "; val/map is AP (area) at IoU 0.5, from 0 to 1" if data.validation else ""
         return (
@@ -469,14 +471,16 @@ class DetectionTask(Task):
     ) -> Diagnosis:
         """Detections, scores and diagnosis."""
         from diagnosis import sentences, table
-        from training.callbacks import shown
+        from training.callbacks import with_progress
         from training.tasks.detection_module import detect, write_diagnosis
 
         images = test.images
-        loader = self.loader(images, options, options.optimization.batch_size, train=False, device=device)
+        loader = self.make_loader(
+            images, options, options.optimization.batch_size, train=False, device=device
+        )
         found = detect(
             trained.network,
-            shown(loader, len(images)),
+            with_progress(loader, len(images)),
             images.truth,
             options.evaluation,
             device=device,

@@ -41,8 +41,8 @@ from training.tasks.detection_options import EvaluationOptions, Options, scaled_
 from training.trainer import OUT_OF_MEMORY, autocast
 
 __all__ = [
-    "DetectorModule", "Evaluated", "Objects", "detect", "detections_from", "in_original_pixels", "summarize",
-    "write_comparison", "write_diagnosis",
+    "DetectorModule", "Evaluated", "ObjectsByImage", "detect", "detections_from", "in_original_pixels",
+    "summarize", "write_comparison", "write_diagnosis",
 ]  # fmt: skip
 
 TRAINING_IMAGES = "training_images.png"
@@ -52,11 +52,11 @@ LEAST_DRAWN = 0.1
 FEW = 3
 LOSS_PARTS = ("centre", "size", "confidence", "background", "classes")
 
-Columns = list[tuple[int, dict[str, Tensor]]]
+FoundByImage = list[tuple[int, dict[str, Tensor]]]
 """Pairs of an image's index and its boxes, scores and labels."""
 
 SCORES = [name for name, kind in AP_KINDS.items() if kind.rule != "hoiem"]
-"""The average precisions of benchmarks; Hoiem's are of the diagnosis alone."""
+"""The average precisions in scores.json: all but Hoiem's, which are of the diagnosis alone."""
 
 
 # Training
@@ -99,7 +99,7 @@ class DetectorModule(TrainingModule):
         if validation is not None:
             # Has no weights: the state dict is that of the network alone.
             self.errors = ErrorBreakdown(validation.classes, similar)
-            self._objects = Objects(validation)
+            self._objects = ObjectsByImage(validation)
         self._not_finite: list[str] = []
         self._frozen = self._parts_to_freeze()
         self._thawed = False
@@ -205,10 +205,10 @@ class DetectorModule(TrainingModule):
             loss: YOLOLoss = self.model.grid_loss(outputs, laid)
         return loss
 
-    def described(self, batch: TrainedBatch, *, finite: bool) -> str:
+    def described(self, batch: TrainedBatch, *, finite_here: bool) -> str:
         """The parts of the loss, and the images of the batches in which it is not finite."""
         parts = ", ".join(f"{part} {batch.values[f'loss/{part}'].item():.4g}" for part in LOSS_PARTS)
-        rows = [] if finite or batch.index is None else batch.index.tolist()
+        rows = [] if finite_here or batch.index is None else batch.index.tolist()
         names = self.gather([self.train_names[row] for row in rows])
         return f"; parts: {parts}; images of the batch: {', '.join(names)}"
 
@@ -243,7 +243,7 @@ class DetectorModule(TrainingModule):
         self.log("val/loss", loss.total, batch_size=len(batch["images"]), prog_bar=True, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Score the collected detections: mAP@0.5 and the five shares."""
+        """Score the collected detections: mAP@0.5 and the share of each error type."""
         not_finite = self.gather(self._not_finite)
         if not_finite:  # fail before the checkpoint of this epoch replaces a good one
             found = f"the loss on validation images is not finite after step {self.global_step}"
@@ -332,10 +332,10 @@ def detect(
     memory = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device, memory_format=memory).eval()
     count = options.passes if needs_passes(model) else 1
-    columns: list[Columns] = [[] for _ in range(count + 1)]  # of the passes, then of their average
+    columns: list[FoundByImage] = [[] for _ in range(count + 1)]  # of the passes, then of their average
     size = (0, 0)
 
-    def keep(into: Columns, indices: list[int], prediction: Prediction) -> None:
+    def keep(into: FoundByImage, indices: list[int], prediction: Prediction) -> None:
         boxes, scores = decode(prediction, size)
         thresholds = options.score_threshold, options.iou_threshold, options.max_detections
         found = non_maximum_suppression(boxes, scores, *thresholds)
@@ -417,13 +417,13 @@ def in_original_pixels(
     return found | {"boxes": found["boxes"] * scale}
 
 
-class Objects:
+class ObjectsByImage:
     """The objects of a ground truth image by image, as torchmetrics takes them.
 
     Examples
     --------
     >>> truth = GroundTruth(["a", "b"], ["dog"], [[90, 60]] * 2, [1], [0], [[0, 0, 9, 9]])
-    >>> Objects(truth)[1]["size"].tolist(), len(Objects(truth)[0]["boxes"])
+    >>> ObjectsByImage(truth)[1]["size"].tolist(), len(ObjectsByImage(truth)[0]["boxes"])
     ([60, 90], 0)
     """
 

@@ -57,10 +57,10 @@ def test_table_1_has_seven_rows_from_three_trained_networks(root: Path) -> None:
     plan = planned(root, "table1")
     rows = [point for point in plan.points if point.variant.arch == "vgg16"]
     assert len(rows) == 7
-    scored = [run for run in plan.runs if run.trained]
+    scored = [run for run in plan.runs if run.trained_run]
     assert len(scored) == 4
     order = [run.name for run in plan.runs]
-    assert all(order.index(str(run.trained)) < order.index(run.name) for run in scored)
+    assert all(order.index(str(run.trained_run)) < order.index(run.name) for run in scored)
 
 
 NAMED: dict[str, Any] = {"data": "cifar100", "arch": "vgg16", "method": "spatial", "last": 4, "epochs": 300}

@@ -21,7 +21,8 @@ from PIL import Image
 
 from data.formats import read_ground_truth
 from data.records import InputError
-from training.experiments.collect import SHARES, Row, collect, read_curve, read_result
+from diagnosis.breakdown import ERROR_NAMES
+from training.experiments.collect import Row, collect, read_curve, read_result
 from training.experiments.command import main
 from training.experiments.figures import draw
 from training.experiments.paper import claims_table, paper_accuracy
@@ -34,7 +35,7 @@ FILES = ["figure1", "table1", "figure4", "figure5", "table2", "figure6", "figure
 
 def scores_of(run: Run, value: float) -> Mapping[str, Any]:
     if run.script == "train_detect":
-        shares = dict(zip(SHARES, (0.5, 0.2, 0.1, 0.05, 0.15), strict=True))
+        shares = dict(zip(ERROR_NAMES, (0.5, 0.2, 0.1, 0.05, 0.15), strict=True))
         single = {
             "map": {"voc07": {"mean": value}},
             "shares": {name: {"mean": share} for name, share in shares.items()},
@@ -267,7 +268,7 @@ def test_a_detector_that_detects_nothing_has_no_pie(root: Path, tmp_path: Path) 
     finish(plan, tmp_path, lambda run: 0.0)
     for file in tmp_path.rglob("scores.json"):
         scores = json.loads(file.read_text())
-        scores["single_passes"]["shares"] = {name: {"mean": None} for name in SHARES}
+        scores["single_passes"]["shares"] = {name: {"mean": None} for name in ERROR_NAMES}
         file.write_text(json.dumps(scores))
     words = [text.get_text() for text in draw(plan, collect(plan, tmp_path), tmp_path).findobj(Text)]
     assert words.count("nothing detected") == len(plan.points) == 2
