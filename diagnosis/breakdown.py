@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.records import InputError
-from diagnosis.matching import Matching, assign, cached, match_groups, takes_earlier_names
+from diagnosis.matching import Matching, assign, cached, lowest_of_largest, match_groups, takes_earlier_names
 from diagnosis.rankings import mean_defined
 from diagnosis.resampling import ImageWeights, ObjectCounter, RunningTotals, Weights
 
@@ -119,7 +119,7 @@ ERROR_TYPES: tuple[ErrorType, ...] = (
 ERROR_NAMES = tuple(error_type.name for error_type in ERROR_TYPES)
 CORRECT, LOCALIZATION, SIMILAR, OTHER, BACKGROUND = range(len(ERROR_TYPES))
 UNCOUNTED = -1
-"""Type of a detection in a crowd region, which counts for nothing."""
+"""Type of a detection that counts for nothing, as it is in a crowd region, or not in the top."""
 NONE = -1
 """Index of no object and no class."""
 
@@ -168,23 +168,17 @@ def pie_error_types(
     """
     types, undecided = _right_class(matching, iou, background_iou)
     confused_with = np.full(len(types), NONE, dtype=np.int64)
-    foreign = (matching.group_iou >= background_iou) & (undecided | (types >= 0))[matching.group_detection]
+    typed = undecided | (types != UNCOUNTED)
+    foreign = (matching.group_iou >= background_iou) & typed[matching.group_detection]
     foreign[matching.own_groups] = False
     groups = np.flatnonzero(foreign)
     matched = match_groups(matching, background_iou, groups)
     pair = np.where(matched >= 0, matched, matching.group_start[groups])
 
-    candidate = np.flatnonzero(undecided[matching.group_detection[groups]])
-    detection = matching.group_detection[groups[candidate]]  # rises, and so does the label for each
-    label = matching.group_label[groups[candidate]]
-    overlap = matching.pair_iou[pair[candidate]]
-    first = np.flatnonzero(np.diff(detection, prepend=-1))
-    if len(first):
-        largest = np.maximum.reduceat(overlap, first)
-        best = np.flatnonzero(overlap == np.repeat(largest, np.diff(first, append=len(detection))))
-        detection, label = detection[best], label[best]
-        first = np.flatnonzero(np.diff(detection, prepend=-1))  # ties: the lower class
-        detection, label = detection[first], label[first]
+    asked = undecided[matching.group_detection[groups]]
+    groups, pair = groups.compress(asked), pair.compress(asked)
+    detection = matching.group_detection[groups]
+    label = lowest_of_largest(detection, matching.pair_iou[pair], matching.group_label[groups])
 
     types[np.flatnonzero(undecided)] = BACKGROUND
     types[detection] = np.where(similar[matching.detections.labels[detection], label], SIMILAR, OTHER)
@@ -506,6 +500,6 @@ def _totals_down_to(
     depth = len(images) if len(tops) == 0 else int(min(len(images), DEPTH_MARGIN * float(tops.max()) + 32))
     while True:
         running = image_weights.running_totals(images[:depth])
-        if depth == len(images) or bool((running.of_first(np.array([depth])) >= tops).all()):
+        if depth == len(images) or bool((running.total_of_first(np.array([depth])) >= tops).all()):
             return depth, running
         depth = min(len(images), 2 * depth)

@@ -579,6 +579,27 @@ def greedy_pairs(
     return matched[matched >= 0]
 
 
+def lowest_of_largest(
+    runs: NDArray[np.int64], values: NDArray[np.float64], numbers: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``(K,)`` in each run of equal `runs` the number of the largest value, of equal ones the lowest.
+
+    Examples
+    --------
+    >>> runs, values = np.array([4, 4, 4, 7]), np.array([0.2, 0.6, 0.6, 0.1])
+    >>> lowest_of_largest(runs, values, np.array([1, 3, 2, 5])).tolist()
+    [2, 2, 2, 5]
+    """
+    if not len(runs):
+        return numbers
+    start = np.flatnonzero(np.diff(runs, prepend=-1))
+    length = np.diff(start, append=len(runs))
+    largest = np.repeat(np.maximum.reduceat(values, start), length)
+    lowest = np.where(values == largest, numbers, np.iinfo(np.int64).max)
+    chosen: NDArray[np.int64] = np.repeat(np.minimum.reduceat(lowest, start), length)
+    return chosen
+
+
 def match_groups(matching: Matching, iou: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Hoiem's greedy matching, in many groups at once (rules, section 2).
 

@@ -17,6 +17,7 @@ from diagnosis.average_precision import AP_KINDS, APStatistic, APTable, Operatin
 from diagnosis.breakdown import (
     CORRECT_IOU,
     ERROR_NAMES,
+    UNCOUNTED,
     Breakdown,
     PieErrorTypes,
     ReferencedObjects,
@@ -172,7 +173,7 @@ class Diagnosis:
     @cached_property
     def deciding_detections(self) -> NDArray[np.int64]:
         """``(N,)`` the top detection that decides each object's fate, or −1."""
-        top, scores = self.breakdown.counted_types >= 0, self.detections.scores
+        top, scores = self.breakdown.counted_types != UNCOUNTED, self.detections.scores
         return deciding_detections(self.referenced_objects, scores, top, len(self.truth))
 
     @cached_property

@@ -35,7 +35,7 @@ from data.boxes import area, intersection
 from data.records import InputError
 from diagnosis.breakdown import BACKGROUND_IOU, CORRECT_IOU, ErrorType, check_thresholds
 from diagnosis.coco_ap import MAX_DETECTIONS
-from diagnosis.matching import Matching, greedy_pairs, takes_earlier_names
+from diagnosis.matching import Matching, greedy_pairs, lowest_of_largest, takes_earlier_names
 from diagnosis.rankings import (
     AnyHits,
     Block,
@@ -545,7 +545,7 @@ def _type_errors(
     enough = ~own & (overlap >= iou)
     theirs, mistaken = detection.compress(enough), object_.compress(enough)
     types[theirs] = CLS
-    targets[theirs] = _first_largest(theirs, overlap.compress(enough), mistaken)
+    targets[theirs] = lowest_of_largest(theirs, overlap.compress(enough), mistaken)
 
     near = first[size[first] <= iou]
     types[mine[near]], targets[mine[near]] = LOC, its[near]
@@ -555,20 +555,6 @@ def _type_errors(
     matched = able[greedy_pairs(mine[able], its[able], len(matching.truth), rank)]
     types[mine[matched]], targets[mine[matched]] = TRUE_POSITIVE, its[matched]
     return types, targets
-
-
-def _first_largest(
-    runs: NDArray[np.int64], values: NDArray[np.float64], objects: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """``(K,)`` in each run of equal `runs` the object of the largest value, of equal ones the lowest."""
-    if not len(runs):
-        return objects
-    start = np.flatnonzero(np.diff(runs, prepend=-1))
-    length = np.diff(start, append=len(runs))
-    largest = np.repeat(np.maximum.reduceat(values, start), length)
-    lowest = np.where(values == largest, objects, np.iinfo(np.int64).max)
-    chosen: NDArray[np.int64] = np.repeat(np.minimum.reduceat(lowest, start), length)
-    return chosen
 
 
 def _on_region(matching: Matching, regions: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
