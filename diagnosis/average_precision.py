@@ -329,7 +329,7 @@ class APStatistic:
             if not ways:
                 outcomes = coco_outcomes(matching, self._max_detections).at_ious
                 order = coco_order(matching)
-            self._rankings[rules] = Ranking(matching, outcomes, order, means=bool(ways))
+            self._rankings[rules] = Ranking(matching, outcomes, order, with_means=bool(ways))
         return self._rankings[rules]
 
     def table(self, coco: bool = True) -> APTable:

@@ -443,7 +443,7 @@ def _score_bins(
     inside = np.flatnonzero(of_hit >= 0)
     inside = inside[np.argsort(of_hit[inside], kind="stable")]
     start = np.searchsorted(of_hit[inside], np.arange(math.prod(shape) + 1))
-    scores = score_hits(Hits.once(false[inside], start), objects, assumed).reshaped(*shape)
+    scores = score_hits(Hits.after(false[inside], start), objects, assumed).reshaped(*shape)
     return BinScores(kind, scores, missed.reshape(shape))
 
 

@@ -26,7 +26,7 @@ from diagnosis.matching import whole_number
 from diagnosis.notebook import Row, card
 from diagnosis.rankings import mean_defined
 from diagnosis.record import Diagnosis, check_same_truth
-from diagnosis.resampling import OVER_ALL, Progress, Statistic, Weights, draw_runs, resample
+from diagnosis.resampling import OVER_ALL, ReportProgress, Statistic, Weights, draw_runs, resample
 from diagnosis.tide import TIDE_ERRORS, TIDE_LABELS, TideStatistic
 from diagnosis.verdict import (
     DECIMALS,
@@ -367,9 +367,9 @@ class Comparison:
         self._known(quantity, label)
         if label is None and quantity + OVER_ALL in self.values:
             return self.estimate(quantity + OVER_ALL, detector)
-        spread, place = self._spread(quantity, (detector,), label)
-        runs = _one(self.run_values[quantity][detector], label)
-        return spread.estimate(place, _deviation(runs[None]).item())
+        intervals, place = self._intervals(quantity, (detector,), label)
+        runs = _mean_over(self.run_values[quantity][detector], label)
+        return intervals.estimate(place, _deviation(runs[None]).item())
 
     def run_estimate(self, quantity: str, detector: int, run: int) -> Estimate:
         """A number of one run of a group over all classes, as :meth:`estimate`.
@@ -382,14 +382,16 @@ class Comparison:
         self._known(quantity)
         if len(self.members[detector]) == 1:
             return self.estimate(quantity, detector)
-        return self._run_spread(quantity, detector, run).estimate(0, math.nan)
+        return self._run_intervals(quantity, detector, run).estimate(0, math.nan)
 
-    def _run_spread(self, quantity: str, detector: int, run: int) -> _Spread:
+    def _run_intervals(self, quantity: str, detector: int, run: int) -> _Intervals:
         of_all = quantity + OVER_ALL if quantity + OVER_ALL in self.values else quantity
-        value = _one(self.run_values[of_all][detector][run], None)
+        value = _mean_over(self.run_values[of_all][detector][run], None)
         samples = self.run_samples[of_all][detector][run]
-        spread = self._spread_of(samples[None], value[None], quantity)
-        return spread.like(self._run_spread(AP50, detector, run)) if quantity == TIDE_AP50 else spread
+        intervals = self._intervals_from(samples[None], value[None], quantity)
+        if quantity == TIDE_AP50:
+            intervals = intervals.like(self._run_intervals(AP50, detector, run))
+        return intervals
 
     def difference(self, quantity: str, a: int, b: int, label: ClassOrMean = None) -> Difference:
         """By how much detector `b` exceeds detector `a`.
@@ -405,8 +407,8 @@ class Comparison:
         self._known(quantity, label)
         if label is None and quantity + OVER_ALL in self.values:
             return self.difference(quantity + OVER_ALL, a, b)
-        spread, place = self._spread(quantity, (a, b), label)
-        value, low, high, _, p, undefined = (column[place].item() for column in spread)
+        intervals, place = self._intervals(quantity, (a, b), label)
+        value, low, high, _, p, undefined = (column[place].item() for column in intervals)
         # What some replicates lack they do not agree on.
         enough = self._enough(quantity, a, b, label) and not (math.isnan(low) and undefined)
         return Difference(value, low, high, p, undefined, enough, self._moves(quantity, a, b, label))
@@ -429,7 +431,7 @@ class Comparison:
         if orders is None:
             return 0.0, 0.0
         low, high = (orders[0, b] - orders[1, a], orders[1, b] - orders[0, a])
-        down, up = (float(np.nan_to_num(_one(some, label))) for some in (low, high))
+        down, up = (float(np.nan_to_num(_mean_over(some, label))) for some in (low, high))
         return down, up
 
     def shared_classes(self, quantity: str, a: int, b: int) -> NDArray[np.bool_]:
@@ -446,14 +448,19 @@ class Comparison:
         return self.values[quantity]
 
     @cached_property
-    def _spreads(self) -> dict[tuple[str, tuple[int, ...], bytes | None], _Spread]:
+    def _known_intervals(self) -> dict[tuple[str, tuple[int, ...], bytes | None], _Intervals]:
         return {}
 
-    def _spread(self, quantity: str, detectors: tuple[int, ...], label: ClassOrMean) -> tuple[_Spread, int]:
-        """Of a detector, or of what the second of two has more, and the place in it; all classes at once."""
+    def _intervals(
+        self, quantity: str, detectors: tuple[int, ...], label: ClassOrMean
+    ) -> tuple[_Intervals, int]:
+        """Those of a detector, or of what the second of two has more, and which of them is asked for.
+
+        Those of all classes are computed together, when the first is asked for.
+        """
         by_class = isinstance(label, int | np.integer)
         key = None if by_class else b"" if label is None else np.asarray(label).tobytes()
-        if (quantity, detectors, key) not in self._spreads:
+        if (quantity, detectors, key) not in self._known_intervals:
             columns = self.values[quantity], self.samples[quantity]
             values, samples = (column[..., detectors[-1], :] for column in columns)
             if len(detectors) == 2:
@@ -462,16 +469,16 @@ class Comparison:
                     for some, column in zip((values, samples), columns, strict=True)
                 )
             if not by_class:
-                values, samples = _one(values, label)[None], _one(samples, label)[:, None]
-            spread = self._spread_of(samples.T, values, quantity, len(detectors) == 2)
+                values, samples = _mean_over(values, label)[None], _mean_over(samples, label)[:, None]
+            intervals = self._intervals_from(samples.T, values, quantity, len(detectors) == 2)
             if quantity == TIDE_AP50:
-                spread = spread.like(self._spread(AP50, detectors, label)[0])
-            self._spreads[quantity, detectors, key] = spread
-        return self._spreads[quantity, detectors, key], int(label) if by_class else 0  # type: ignore[arg-type]
+                intervals = intervals.like(self._intervals(AP50, detectors, label)[0])
+            self._known_intervals[quantity, detectors, key] = intervals
+        return self._known_intervals[quantity, detectors, key], int(label) if by_class else 0  # type: ignore[arg-type]
 
-    def _spread_of(
+    def _intervals_from(
         self, samples: NDArray[np.float64], values: NDArray[np.float64], quantity: str, gap: bool = False
-    ) -> _Spread:
+    ) -> _Intervals:
         """Of K numbers of this quantity, or of differences in it, from their replicates ``(K, R)``."""
         section, (least_possible, most_possible) = quantity.partition("/")[0], _range(quantity, gap)
         low, high, p = np.full((3, len(values)), np.nan)
@@ -481,13 +488,13 @@ class Comparison:
             rows = np.flatnonzero((undefined == missing) & ~np.isnan(values))
             if missing == samples.shape[1] or not len(rows):
                 continue
-            some, value = samples[rows], values[rows]
-            some = some[~np.isnan(some)].reshape(len(rows), -1)  # each row lacks as many
-            mean = some.mean(axis=1)
-            some = some - mean[:, None] + value[:, None]
-            least = np.minimum((some <= 0).sum(axis=1), (some >= 0).sum(axis=1))
-            p[rows] = np.minimum(1.0, 2 * (least + 1) / (some.shape[1] + 1))
-            lower, upper = np.quantile(some, [tail, 1 - tail], axis=1)
+            drawn, value = samples[rows], values[rows]
+            drawn = drawn[~np.isnan(drawn)].reshape(len(rows), -1)  # each row lacks as many
+            mean = drawn.mean(axis=1)
+            drawn = drawn - mean[:, None] + value[:, None]  # moved: their mean is the number itself
+            least = np.minimum((drawn <= 0).sum(axis=1), (drawn >= 0).sum(axis=1))
+            p[rows] = np.minimum(1.0, 2 * (least + 1) / (drawn.shape[1] + 1))
+            lower, upper = np.quantile(drawn, [tail, 1 - tail], axis=1)
             agree = np.round(upper - lower, DECIMALS) == 0
             p[rows[agree]] = np.nan
             lower[agree] = upper[agree] = np.nan
@@ -499,7 +506,7 @@ class Comparison:
                 wide = positive * np.expm1(np.minimum(up / positive, MAX_WIDENING))
                 upper = np.where(value > 0, value + np.minimum(wide, MAX_WIDENING * up), upper)
             low[rows], high[rows] = np.maximum(lower, least_possible), np.minimum(upper, most_possible)
-        return _Spread(values, low, high, _deviation(samples), p, undefined)
+        return _Intervals(values, low, high, _deviation(samples), p, undefined)
 
 
 def _range(quantity: str, gap: bool) -> tuple[float, float]:
@@ -510,7 +517,7 @@ def _range(quantity: str, gap: bool) -> tuple[float, float]:
     return (low - 1, 1 - low) if gap else (low, 1.0)
 
 
-class _Spread(NamedTuple):
+class _Intervals(NamedTuple):
     """Of K numbers: the columns of :class:`Estimate` and :class:`Difference`, ``(K,)`` each."""
 
     value: NDArray[np.float64]
@@ -520,11 +527,11 @@ class _Spread(NamedTuple):
     p: NDArray[np.float64]
     undefined: NDArray[np.int64]
 
-    def like(self, other: _Spread) -> _Spread:
+    def like(self, other: _Intervals) -> _Intervals:
         """The same numbers, but all else of `other` where both are printed as one number."""
         same = [percent(mine) == percent(its) for mine, its in zip(self.value, other.value, strict=True)]
         columns = (np.where(same, its, mine) for mine, its in zip(self[1:], other[1:], strict=True))
-        return _Spread(self.value, *columns)
+        return _Intervals(self.value, *columns)
 
     def estimate(self, place: int, runs: float) -> Estimate:
         value, low, high, error, _, undefined = (column[place].item() for column in self)
@@ -539,15 +546,19 @@ def _deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(number > 1, np.sqrt(squares / np.maximum(number - 1, 1)), np.nan)
 
 
-def _one(values: NDArray[np.float64], label: ClassOrMean) -> NDArray[np.float64]:
+def _mean_over(values: NDArray[np.float64], label: ClassOrMean) -> NDArray[np.float64]:
     """A class's column of ``(…, C)``, or the mean over the classes (of those chosen) that have a number."""
     if isinstance(label, np.ndarray):
         return mean_defined(values[..., label], -1)
     return values[..., label] if label is not None else mean_defined(values, -1)
 
 
-class _Own(Statistic, Protocol):
-    def __call__(self, weights: Weights | None = None) -> Mapping[str, NDArray[np.float64]]:
+Values = Mapping[str, NDArray[np.float64]]
+"""What a statistic returns: ``(r,)`` or ``(r, C)`` by quantity."""
+
+
+class _ExactStatistic(Statistic, Protocol):
+    def __call__(self, weights: Weights | None = None) -> Values:
         """Without weights each image counts once."""
         ...
 
@@ -565,7 +576,7 @@ def compare(
     level: float = 0.95,
     costs: bool = True,
     statistics: Sequence[StatisticOf] = (),
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     processes: int | None = None,
     meanwhile: Callable[[], object] | None = None,
 ) -> Comparison:
@@ -630,23 +641,9 @@ def compare(
     if not 0 < level < 1:
         raise InputError("level", f"{level:g}", "a number between 0 and 1, such as 0.95")
     images = len(diagnoses[0].truth.images)
-    once = np.ones((1, images), dtype=np.int32)
-    made: list[list[Statistic]] = []  # of each detector
-    values_of: list[Mapping[str, NDArray[np.float64]]] = []  # of each statistic
-    for diagnosis in diagnoses:
-        matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
-        # The slowest first: the processes that share the last ones then end together.
-        mine: list[_Own] = [diagnosis.ap_statistic]
-        if costs:
-            mine.append(TideStatistic.of(matching, diagnosis.tide))
-            mine.append(ImpactStatistic(matching, similar, iou=iou))
-        mine.append(BreakdownStatistic(matching, similar, top=diagnosis.top, iou=iou))
-        mine.append(MissedStatistic(diagnosis))
-        further = [statistic(diagnosis) for statistic in statistics]
-        made.append([*mine, *further])
-        values_of += [statistic() for statistic in mine] + [statistic(once) for statistic in further]
-    samples_of = resample(
-        [statistic for mine in made for statistic in mine],
+    made = [_statistics(diagnosis, costs, statistics) for diagnosis in diagnoses]
+    resampled = resample(
+        [statistic for of_detector in made for statistic, _ in of_detector],
         images,
         replicates=replicates,
         seed=seed,
@@ -654,37 +651,24 @@ def compare(
         processes=processes,
         meanwhile=meanwhile,
     )
-    by_class, values, samples, run_values, run_samples = set(), {}, {}, {}, {}
-    for place in range(len(made[0])):
-        of_all, redrawn_of_all = values_of[place :: len(made[0])], samples_of[place :: len(made[0])]
-        for quantity, example in of_all[0].items():
-            if example.ndim == 2:
+    groups_of_runs = [
+        (runs, draw_runs(len(runs), replicates, seed, group)) for group, runs in enumerate(members.values())
+    ]
+    by_class: set[str] = set()
+    numbers: dict[str, _Numbers] = {}
+    for place, (_, example) in enumerate(made[0]):
+        for quantity in example:
+            exact = np.stack([of_detector[place][1][quantity] for of_detector in made])
+            samples = np.stack([values[quantity] for values in resampled[place :: len(made[0])]])
+            if exact.ndim == 3:
                 by_class.add(quantity)
-            # (S, 1, K) and (S, R, K) of the S detectors
-            exact, redrawn = (
-                np.stack([one[quantity].reshape(len(one[quantity]), -1) for one in each])
-                for each in (of_all, redrawn_of_all)
-            )
-            run_values[quantity] = tuple(exact[runs, 0] for runs in members.values())
-            run_samples[quantity] = tuple(
-                mean_defined(redrawn[runs], -1) if len(runs) > 1 else np.empty((0, replicates))
-                for runs in members.values()
-            )
-            values[quantity] = np.stack([mean_defined(runs, 0) for runs in run_values[quantity]])
-            groups_drawn = [
-                _of_group(redrawn[runs], draw_runs(len(runs), replicates, seed, group))
-                for group, runs in enumerate(members.values())
-            ]
-            samples[quantity] = np.stack(groups_drawn, axis=1)
+            else:
+                exact, samples = exact[..., None], samples[..., None]
+            numbers[quantity] = _of_groups(exact[:, 0], samples, groups_of_runs)
 
     counted = np.stack([diagnosis.breakdown.counts.sum(axis=1) for diagnosis in diagnoses])
-    effects = [diagnosis.order_effects for diagnosis in diagnoses]
-    orders = {}
-    for key, shape in {key: some.shape for one in effects for key, some in one.items()}.items():
-        each = np.stack([one.get(key, np.zeros(shape)) for one in effects])
-        orders[key] = np.stack([each[runs].mean(axis=0) for runs in members.values()], axis=1)
     places = {section: place for place, section in enumerate(SECTIONS)}
-    listed = sorted(values, key=lambda quantity: places.get(quantity.partition("/")[0], len(places)))
+    listed = sorted(numbers, key=lambda quantity: places.get(quantity.partition("/")[0], len(places)))
     return Comparison(
         names=tuple(members),
         members=tuple(tuple(diagnoses[run].name for run in runs) for runs in members.values()),
@@ -693,17 +677,76 @@ def compare(
         level=level,
         seed=seed,
         by_class=frozenset(by_class),
-        values={quantity: values[quantity] for quantity in listed},
-        samples=samples,
-        run_values=run_values,
-        run_samples=run_samples,
+        values={quantity: numbers[quantity].values for quantity in listed},
+        samples={quantity: numbers[quantity].samples for quantity in listed},
+        run_values={quantity: numbers[quantity].run_values for quantity in listed},
+        run_samples={quantity: numbers[quantity].run_samples for quantity in listed},
         objects=diagnoses[0].matching.objects,
         counted=np.stack([counted[runs].max(axis=0) for runs in members.values()]),
-        orders=orders,
+        orders=_mean_order_effects(diagnoses, members.values()),
     )
 
 
-def _of_group(runs: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
+def _statistics(
+    diagnosis: Diagnosis, costs: bool, further: Sequence[StatisticOf]
+) -> list[tuple[Statistic, Values]]:
+    """The statistics of a detector, each with its values where each image counts once."""
+    matching, similar, iou = diagnosis.matching, diagnosis.similar, diagnosis.iou
+    # The slowest first: the processes that share the last ones then end together.
+    own: list[_ExactStatistic] = [diagnosis.ap_statistic]
+    if costs:
+        own.append(TideStatistic.of(matching, diagnosis.tide))
+        own.append(ImpactStatistic(matching, similar, iou=iou))
+    own.append(BreakdownStatistic(matching, similar, top=diagnosis.top, iou=iou))
+    own.append(MissedStatistic(diagnosis))
+    once = np.ones((1, len(diagnosis.truth.images)), dtype=np.int32)
+    others = [statistic_of(diagnosis) for statistic_of in further]
+    return [*((one, one()) for one in own), *((other, other(once)) for other in others)]
+
+
+class _Numbers(NamedTuple):
+    """One quantity of D detectors or groups: the columns of :class:`Comparison`."""
+
+    values: NDArray[np.float64]
+    samples: NDArray[np.float64]
+    run_values: tuple[NDArray[np.float64], ...]
+    run_samples: tuple[NDArray[np.float64], ...]
+
+
+def _of_groups(
+    exact: NDArray[np.float64],
+    samples: NDArray[np.float64],
+    groups: Sequence[tuple[Sequence[int], NDArray[np.float64]]],
+) -> _Numbers:
+    """From the numbers ``(S, K)`` of S runs and their replicates ``(S, R, K)``: those of each group.
+
+    A group is the indices of its runs, and their weights in each replicate, from :func:`draw_runs`.
+    """
+    run_values = tuple(exact[runs] for runs, _ in groups)
+    return _Numbers(
+        np.stack([mean_defined(values, 0) for values in run_values]),
+        np.stack([_mean_of_runs(samples[runs], weights) for runs, weights in groups], axis=1),
+        run_values,
+        tuple(
+            mean_defined(samples[runs], -1) if len(runs) > 1 else np.empty((0, len(weights)))
+            for runs, weights in groups
+        ),
+    )
+
+
+def _mean_order_effects(
+    diagnoses: Sequence[Diagnosis], groups: Iterable[Sequence[int]]
+) -> dict[str, NDArray[np.float64]]:
+    """How far the order of equal scores moves each number of each group: the mean of its runs."""
+    effects, groups = [diagnosis.order_effects for diagnosis in diagnoses], list(groups)
+    result = {}
+    for quantity, shape in {key: moves.shape for one in effects for key, moves in one.items()}.items():
+        each = np.stack([one.get(quantity, np.zeros(shape)) for one in effects])
+        result[quantity] = np.stack([each[runs].mean(axis=0) for runs in groups], axis=1)
+    return result
+
+
+def _mean_of_runs(runs: NDArray[np.float64], draws: NDArray[np.float64]) -> NDArray[np.float64]:
     """``(R, K)`` mean of runs ``(S, R, K)`` by their weights in each replicate ``(R, S)``."""
     weights = np.where(np.isnan(runs), 0.0, draws.T[:, :, None])
     total = weights.sum(axis=0)

@@ -305,5 +305,5 @@ class ImpactStatistic:
                 errors = self._errors.weighted(part, label, [some.above for some in mine])
                 yield (
                     (rows, slice(label, label + 1)),
-                    [some.weighted(part, errors, means=True) for some in mine],
+                    [some.weighted(part, errors, with_means=True) for some in mine],
                 )

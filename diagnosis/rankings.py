@@ -42,8 +42,15 @@ class Hits:
     start: NDArray[np.int64]
 
     @staticmethod
-    def once(false: NDArray[np.integer], start: NDArray[np.int64]) -> Hits:
-        """From `false`, ``(T,)`` or ``(r, T)``, and `start`."""
+    def after(false: NDArray[np.integer], start: NDArray[np.int64]) -> Hits:
+        """True positives after so many false ones, ``(T,)`` or ``(r, T)``, in rankings that begin at `start`.
+
+        Examples
+        --------
+        >>> hits = Hits.after(np.array([0, 2, 1]), np.array([0, 2, 3]))  # two rankings: TFFT and FT
+        >>> hits.true.tolist(), hits.precision.tolist()
+        ([[1, 2, 1]], [[1.0, 0.5, 0.5]])
+        """
         true = np.arange(1, start[-1] + 1) - np.repeat(start[:-1], np.diff(start))
         return Hits(true[None], np.atleast_2d(false), start)
 
@@ -110,24 +117,33 @@ class WeightedTruePositives:
         How often each image counts.
     images
         ``(T,)`` the image of each true positive, best first.
-    ends
+    run_ends
         ``(K,)`` which true positives have a row: the last of each run that no false positive interrupts, as
         precision is highest there. Of true, true, false, true they are the second and the fourth detection,
         true positives 1 and 2 (from 0). Default: each has one, as means over the objects need.
+
+    Notes
+    -----
+    The arrays have m rows, in the order of :func:`diagnosis.resampling.by_blocks`: one for what is above all
+    true positives, one for each that has a row, and a few that repeat the last.
     """
 
     def __init__(
-        self, image_weights: ImageWeights, images: NDArray[np.int64], ends: NDArray[np.int64] | None = None
+        self,
+        image_weights: ImageWeights,
+        images: NDArray[np.int64],
+        run_ends: NDArray[np.int64] | None = None,
     ) -> None:
         self._image_weights, self._images = image_weights, images
         self._running = image_weights.running_totals(images)
         # How many true positives each row counts.
-        self._behind = np.arange(len(images) + 1) if ends is None else np.append(0, ends + 1)
+        self._behind = np.arange(len(images) + 1) if run_ends is None else np.append(0, run_ends + 1)
         self._place = by_blocks(len(self._behind))
         self._of_row = self._behind[np.minimum(self._place.ravel(), len(self._behind) - 1)] - 1
-        self.true = self._running.totals if ends is None else self._running.of_first(self._of_row + 1)
+        running = self._running
+        self.true = running.totals if run_ends is None else running.total_of_first(self._of_row + 1)
         """``(m, r)`` how many there are down to each, itself included."""
-        self.found = self._running.of_first(np.array([len(images)])).T.astype(np.int64)
+        self.found = self._running.total_of_first(np.array([len(images)])).T.astype(np.int64)
         """``(r, 1)`` how many there are."""
         self._reached: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]] | None = None
 
@@ -141,14 +157,20 @@ class WeightedTruePositives:
         """Places in ``(r, T)`` of those that are there, as often as they are."""
         return self._image_weights.places_of(self._images)
 
-    def spread(self, counts: Weights, rows: NDArray[np.int64], first: int = 0) -> Weights:
-        """``(m, r)`` from the row of `counts` of each true positive ``(T,)``, and of what is above all."""
-        spread: Weights = counts.take(np.append(rows, first)[self._of_row], axis=0, mode="wrap")
-        return spread
+    def rows_from(self, counts: Weights, rows: NDArray[np.int64], first: int = 0) -> Weights:
+        """``(m, r)`` the rows of `counts` ``(k, r)`` that belong to the true positives, m as above.
 
-    def places(self, needed: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Places in ``(m, r)`` of the hits that reach the first of `needed` ``(r, 1, p)``, and where none
-        does, both ``(r, 1, k)``; no replicate reaches those that are left out."""
+        `rows` ``(T,)`` says which row is each one's, `first` which is that of what is above all.
+        """
+        result: Weights = counts.take(np.append(rows, first)[self._of_row], axis=0, mode="wrap")
+        return result
+
+    def reaching(self, needed: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Which true positive is the first by which a replicate has `needed` ``(r, 1, p)`` of them.
+
+        Its place in the flattened ``(m, r)``, and whether there is none, both ``(r, 1, k)``: of the first k
+        of p; no replicate has as many as the others ask for.
+        """
         if self._reached is None or self._reached[0] is not needed:
             number, replicates = len(self._images), len(needed)
             beyond = needed > self.found[:, None]
@@ -223,7 +245,7 @@ class WeightedHits:
         """``(r, 1, p)`` as :meth:`Hits.precision_from`."""
         result = np.zeros(needed.shape)
         if self.found.any():
-            places, beyond = self.weighted.places(needed)
+            places, beyond = self.weighted.reaching(needed)
             best = self._best.ravel().take(places, mode="clip")
             best[beyond] = 0.0
             result[..., : best.shape[2]] = best
@@ -306,8 +328,8 @@ class Ranking:
         ``(M,)`` each: 1: true positive, 0: don't care, −1: false positive.
     order
         ``(M,)`` the detections by class and rank.
-    means
-        Whether means over the objects are asked for, too, of the hits.
+    with_means
+        Whether :meth:`WeightedHits.mean_over_objects` is asked of the hits, too; if not, counting is quicker.
     """
 
     def __init__(
@@ -315,9 +337,9 @@ class Ranking:
         matching: Matching,
         outcomes: Sequence[NDArray[np.int8]],
         order: NDArray[np.int64],
-        means: bool = True,
+        with_means: bool = True,
     ) -> None:
-        self._means = means
+        self._with_means = with_means
         outcomes = [some[order] for some in outcomes]
         start = matching.class_start
         found, counted = np.zeros((2, len(order)), dtype=bool)
@@ -348,15 +370,15 @@ class Ranking:
             left_out = [_within(excused, low, high) - low for excused in self.excused]
             numbers = np.unique(np.concatenate([[-1], *hits])) + 1
             for rows, part in image_weights.parts(max(map(len, hits))):
-                counted, some = part.of_first(images, numbers), []
+                counted, some = part.total_of_first(images, numbers), []
                 for mine, others in zip(hits, left_out, strict=True):
-                    ends = None if self._means else np.flatnonzero(np.diff(mine, append=-1) != 1)
-                    weighted = WeightedTruePositives(part, images[mine], ends)
-                    false = weighted.spread(counted, np.searchsorted(numbers, mine + 1)) - weighted.true
+                    run_ends = None if self._with_means else np.flatnonzero(np.diff(mine, append=-1) != 1)
+                    weighted = WeightedTruePositives(part, images[mine], run_ends)
+                    false = weighted.rows_from(counted, np.searchsorted(numbers, mine + 1)) - weighted.true
                     if len(others):
                         above = np.searchsorted(others, mine)
-                        false -= weighted.spread(
-                            part.of_first(images[others], np.append(0, above)), np.arange(len(mine)) + 1
+                        false -= weighted.rows_from(
+                            part.total_of_first(images[others], np.append(0, above)), np.arange(len(mine)) + 1
                         )
                     some.append(weighted.hits(false))
                 yield (rows, slice(label, label + 1)), some
@@ -371,7 +393,7 @@ class Ranking:
                 np.searchsorted(excused, self.start[:-1]), number
             )
             before = places - np.repeat(self.start[:-1], number) - left_out  # true positives among them
-            hits = Hits.once(before, start)
+            hits = Hits.after(before, start)
             result.append(Hits(hits.true, hits.false - hits.true + 1, start))
         return result
 
@@ -431,7 +453,7 @@ class RankedErrors:
         start = np.append(self._first[label], self._first[label, -1] + self.count[label, -1])
         within = start - start[0]
         numbers = np.unique(np.concatenate([within, *[(within[:-1, None] + some).ravel() for some in above]]))
-        counts = image_weights.of_first(self._images[start[0] : start[-1]], numbers)
+        counts = image_weights.total_of_first(self._images[start[0] : start[-1]], numbers)
         return _WeightedErrors(counts, numbers, within)
 
 
@@ -450,7 +472,7 @@ class _WeightedErrors(NamedTuple):
         firsts = np.searchsorted(self.numbers, self.start[:-1])
         places = np.searchsorted(self.numbers, self.start[:-1, None] + above)
         return [
-            weighted.spread(self.counts, mine, first) - self.counts[first]
+            weighted.rows_from(self.counts, mine, first) - self.counts[first]
             for first, mine in zip(firsts.tolist(), places, strict=True)
         ]
 
@@ -477,23 +499,25 @@ class TruePositives(NamedTuple):
 
     def once(self) -> HitsAmongErrors:
         """Where each image counts once."""
-        return HitsAmongErrors(lambda false: Hits.once(false, self.start), list(self.above))
+        return HitsAmongErrors(lambda false: Hits.after(false, self.start), list(self.above))
 
     def weighted(
-        self, image_weights: ImageWeights, errors: _WeightedErrors, means: bool = False
+        self, image_weights: ImageWeights, errors: _WeightedErrors, with_means: bool = False
     ) -> HitsAmongErrors:
-        """Those of one class, each as often as its image; `means` as of a :class:`Ranking`."""
-        ends = None if means else np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
-        weighted = WeightedTruePositives(image_weights, self.images, ends)
+        """Those of one class, each as often as its image; `with_means` as of a :class:`Ranking`."""
+        run_ends = None if with_means else np.flatnonzero(np.diff(self.above.sum(axis=0), append=-1) != 0)
+        weighted = WeightedTruePositives(image_weights, self.images, run_ends)
         return HitsAmongErrors(weighted.hits, errors.above(weighted, self.above))
 
 
 @dataclass(frozen=True, eq=False)
 class HitsAmongErrors:
-    """Hits as a function of the false positives above them, and how many of these there are of each type."""
+    """Hits of which it can be chosen what types of error count as false positives."""
 
-    of: Callable[[Any], AnyHits]
+    hits_after: Callable[[Any], AnyHits]
+    """The hits, from how many false positives are above each."""
     false: Sequence[NDArray[np.integer]]
+    """Of each type of error, how many are above each."""
 
     @cached_property
     def _all(self) -> NDArray[np.integer]:
@@ -501,8 +525,8 @@ class HitsAmongErrors:
 
     def without(self, error: int | None = None) -> AnyHits:
         """Where one type of error, or none, does not count."""
-        return self.of(self._all if error is None else self._all - self.false[error])
+        return self.hits_after(self._all if error is None else self._all - self.false[error])
 
     def among(self, errors: Sequence[int]) -> AnyHits:
         """Where only some types of error count."""
-        return self.of(sum((self.false[error] for error in errors), np.zeros_like(self.false[0])))
+        return self.hits_after(sum((self.false[error] for error in errors), np.zeros_like(self.false[0])))

@@ -43,6 +43,20 @@ class ImageWeights:
     ----------
     weights
         ``(r, I)``.
+
+    Examples
+    --------
+    Two replicates of four images, the halves of one order, and a ranking of five detections:
+
+    >>> weights = ImageWeights(np.array([[1, 1, 0, 0], [0, 0, 1, 1]], dtype=np.int32))
+    >>> ranking = np.array([0, 2, 2, 1, 3])  # the image of each detection, best first
+    >>> weights.weights_of(ranking).T.tolist()
+    [[1, 0, 0, 1, 0], [0, 1, 1, 0, 1]]
+    >>> weights.total_of_first(ranking, np.array([0, 3, 5])).T.tolist()  # of the first 0, 3 and 5
+    [[0, 1, 2], [0, 2, 3]]
+
+    The second replicate has each image that the first leaves out, so nothing needs to be added up for it: of
+    the first 3 detections it has the 3 − 1, and of the first 5 the 5 − 2 that the first replicate lacks.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -59,9 +73,9 @@ class ImageWeights:
 
     @cached_property
     def _first_half(self) -> ImageWeights | None:
-        """The first half of the replicates, if each has the images that one of the second half leaves out.
+        """The first r/2 replicates, if the others are their opposites: number k + r/2 has what k leaves out.
 
-        The sums of the second half are then what those of the first leave of the whole.
+        Totals of the others are then the number of detections less the totals of these.
         """
         half = len(self) // 2
         first, second = self._by_replicate[:half], self._by_replicate[half:]
@@ -92,7 +106,7 @@ class ImageWeights:
         return np.repeat(np.arange(mine.size), mine.ravel())
 
     def weights_of(self, images: NDArray[np.int64]) -> Weights:
-        """``(n, r)`` how often each of `images` ``(n,)`` counts; one more than there are never does."""
+        """``(n, r)`` how often each of `images` ``(n,)`` counts; number I, which is no image, never does."""
         return self._by_image.take(images, axis=0, mode="wrap")
 
     def running_totals(self, images: NDArray[np.int64]) -> RunningTotals:
@@ -111,10 +125,10 @@ class ImageWeights:
             totals = totals.reshape(place.size, len(self))
         return RunningTotals(place, of_row.ravel(), totals)
 
-    def of_first(self, images: NDArray[np.int64], numbers: NDArray[np.int64]) -> Weights:
+    def total_of_first(self, images: NDArray[np.int64], numbers: NDArray[np.int64]) -> Weights:
         """``(k, r)`` total weight of the first so many ``(k,)`` of `images` ``(n,)``; the numbers rise."""
         if self._first_half is not None:
-            first_half = self._first_half.of_first(images, numbers)
+            first_half = self._first_half.total_of_first(images, numbers)
             rest = numbers.astype(first_half.dtype)[:, None] - first_half
             return np.concatenate([first_half, rest], axis=1)
         step = max(1, CELLS_IN_CACHE // max(1, len(self)))
@@ -123,7 +137,7 @@ class ImageWeights:
         for first in range(0, max(1, len(images)), step):
             running = self.running_totals(images[first : first + step])
             high = int(np.searchsorted(numbers, first + step, side="right"))
-            np.add(running.of_first(numbers[low:high] - first), before, out=totals[low:high])
+            np.add(running.total_of_first(numbers[low:high] - first), before, out=totals[low:high])
             before, low = before + running.totals[-1], high
         return totals
 
@@ -134,7 +148,7 @@ class ImageWeights:
 
 @lru_cache(maxsize=64)
 def by_blocks(number: int) -> NDArray[np.int64]:
-    """The places 0 to `number` − 1, and a few more, as a table ``(s, b)``, column by column.
+    """The places 0 to `number` − 1, and a few more, down the columns of a table ``(s, b)``.
 
     Running sums down it take two short loops, within columns and from column to column, in place of one loop
     over all places: see :func:`accumulate`.
@@ -194,7 +208,7 @@ class RunningTotals:
         rows: NDArray[np.int64] = places % side * columns + places // side
         return rows
 
-    def of_first(self, number: NDArray[np.int64]) -> Weights:
+    def total_of_first(self, number: NDArray[np.int64]) -> Weights:
         """``(k, r)`` total weight of the first so many ``(k,)``."""
         return self.totals.take(self.rows(number), axis=0, mode="wrap")
 
@@ -221,13 +235,13 @@ class ObjectCounter:
         if image_weights is None:
             return self._number[None]
         end = np.concatenate([[0], np.cumsum(self._number)])
-        number = np.diff(image_weights.of_first(self._images, end), axis=0)
+        number = np.diff(image_weights.total_of_first(self._images, end), axis=0)
         return np.ascontiguousarray(number.T, dtype=np.int64)
 
 
 # ---- half-samples ----------------------------------------------------------------------------
 
-Progress = Callable[[int, int], None]
+ReportProgress = Callable[[int, int], None]
 """Called with how many replicates are done, and of how many."""
 
 OVER_ALL = "/all"
@@ -262,7 +276,7 @@ class Statistic(Protocol):
         ...
 
 
-def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
+def draw_halves(images: int, replicates: range, seed: int = 0) -> Weights:
     """Which images are in some of the replicates: 1 or 0.
 
     Two replicates, 2k and 2k + 1, are the two halves of one random order. Each is a function of the seed
@@ -270,7 +284,7 @@ def resamples(images: int, replicates: range, seed: int = 0) -> Weights:
 
     Examples
     --------
-    >>> first, second = resamples(6, range(2))
+    >>> first, second = draw_halves(6, range(2))
     >>> first.sum().item(), (first + second).tolist()
     (3, [1, 1, 1, 1, 1, 1])
     """
@@ -308,7 +322,7 @@ def resample(
     *,
     replicates: int = 1000,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     processes: int | None = None,
     meanwhile: Callable[[], object] | None = None,
 ) -> list[dict[str, NDArray[np.float64]]]:
@@ -360,7 +374,7 @@ def resample(
         # First halves of the pairs before the second halves: an ImageWeights then counts the first alone.
         order = np.argsort(np.arange(len(chunk)) % 2, kind="stable")
         if drawn is None or drawn[0] != chunk:
-            drawn = chunk, resamples(images, chunk, seed)[order]
+            drawn = chunk, draw_halves(images, chunk, seed)[order]
         back = np.argsort(order)
         values = {name: value[back] for name, value in statistic(drawn[1]).items()}
         last = statistic is statistics[-1]

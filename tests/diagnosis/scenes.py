@@ -124,7 +124,7 @@ def hoiem_scores(labels, class_start, objects, normal: float) -> HoiemScores:
     start = np.searchsorted(places, class_start)
     false = np.concatenate([[0], np.cumsum(labels == -1)])
     above = false[places] - np.repeat(false[class_start[:-1]], np.diff(start))
-    return score_hits(Hits.once(above, start), objects, normal).reshaped(len(objects))
+    return score_hits(Hits.after(above, start), objects, normal).reshaped(len(objects))
 
 
 def hoiem_ap(labels, objects: int, normal: float) -> HoiemScores:

@@ -21,7 +21,7 @@ from diagnosis.breakdown import BreakdownStatistic
 from diagnosis.compare import Difference, compare, quantity_name
 from diagnosis.flow import fates
 from diagnosis.impact import IMPACT_VARIANTS, ImpactStatistic
-from diagnosis.resampling import draw_runs, resample, resamples
+from diagnosis.resampling import draw_halves, draw_runs, resample
 from diagnosis.tide import DAP_COLUMNS, TideStatistic
 from diagnosis.to_json import comparison_to_json, intervals_to_json
 from diagnosis.verdict import percent
@@ -92,7 +92,7 @@ def redrawn(images, rows, seed=0):
     """``(rows, images)`` weights: rows with repetitions, but for the second, a half."""
     random = np.random.default_rng(seed)
     weights = random.integers(0, 4, (rows, images)).astype(np.int32)
-    weights[1:2] = resamples(images, range(1), seed)
+    weights[1:2] = draw_halves(images, range(1), seed)
     return weights
 
 
@@ -198,13 +198,13 @@ def test_images_counted_once_give_the_diagnosis_of_a_real_detector(shared_data):
 
 
 def test_draws_are_a_function_of_seed_and_replicate():
-    whole = resamples(50, range(20), 7)
-    np.testing.assert_array_equal(whole[13:], resamples(50, range(13, 20), 7))
+    whole = draw_halves(50, range(20), 7)
+    np.testing.assert_array_equal(whole[13:], draw_halves(50, range(13, 20), 7))
     assert (whole.sum(axis=1) == 25).all()
     assert (whole[::2] + whole[1::2] == 1).all()  # two halves
     assert len(np.unique(whole, axis=0)) == 20
-    assert (whole != resamples(50, range(20), 8)).any()
-    assert resamples(5, range(2)).sum(axis=1).tolist() == [2, 3]
+    assert (whole != draw_halves(50, range(20), 8)).any()
+    assert draw_halves(5, range(2)).sum(axis=1).tolist() == [2, 3]
 
 
 def test_chunks_and_processes_change_nothing(monkeypatch):
