@@ -19,7 +19,7 @@ from diagnosis.average_precision import best_f1
 from diagnosis.breakdown import CORRECT_IOU, shares_of
 from diagnosis.matching import Matching, greedy_pairs
 
-ON_BACKGROUND, NOT_COUNTED = -1, -2
+ON_BACKGROUND, NOT_IN_MATRIX = -1, -2
 """Of detections without a partner."""
 
 
@@ -40,7 +40,7 @@ class ConfusionMatrix:
         Smallest IoU of a pair.
     partners
         ``(D,)`` row of the object that each detection is paired with; :data:`ON_BACKGROUND` for one that is
-        left over, :data:`NOT_COUNTED` for one that is not in the matrix.
+        left over, :data:`NOT_IN_MATRIX` for one that is not in the matrix.
     """
 
     classes: tuple[str, ...]
@@ -116,5 +116,5 @@ def confusion_matrix(
     )
     columns = np.concatenate([found.labels[paired], found.labels[alone], np.full(missed.sum(), size - 1)])
     counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
-    partner[~paired & ~alone] = NOT_COUNTED
+    partner[~paired & ~alone] = NOT_IN_MATRIX
     return ConfusionMatrix(truth.classes, counts, cut, iou, partner)

@@ -49,7 +49,7 @@ SUBJECTS = {
     "map/voc07": (AP_KINDS["voc07"].name, RISES),
 }
 """Quantities in which a sentence compares two detectors: the subject and its verbs."""
-COSTS = {
+COST_SENTENCES = {
     "dap": "What fixing errors would add to AP (TIDE's dAP)",
     "impact": "What forgiving errors would add to Hoiem's AP",
 }
@@ -278,7 +278,7 @@ def comparison_table(comparison: Comparison) -> str:
         f"Per cent (class mean) with {100 * comparison.level:g} % intervals: "
         f"{comparison.replicates:,} resamples of {comparison.images:,} images"
     )
-    footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COSTS) else []
+    footnote = [WHY_NOT_100] if any(_quantities(comparison, section) for section in COST_SENTENCES) else []
     footnote.append(textwrap.fill(f"{NO_INTERVAL} {cover_sentence()}", 110))
     return "\n".join([title, aligned(rows, "<"), *footnote])
 
@@ -391,7 +391,7 @@ def comparison_sentences(comparison: Comparison) -> list[str]:
         shared = comparison.shared_classes("share/correct", 0, b)
         over = "" if shared.all() else f" (over {shared.sum()} classes in which both detect something)"
         lines.append(f"From {first} to {name}{over}: {'; '.join(clauses)}.")
-        for section, what in COSTS.items():
+        for section, what in COST_SENTENCES.items():
             quantities = _quantities(comparison, section)
             costs = _costs({of: comparison.difference(of, 0, b) for of in quantities})
             lines += [f"{what}, {name} − {first}: {costs}."] if costs else []
