@@ -80,8 +80,8 @@ def collect(plan: Plan, folder: Path) -> list[Row]:
 def read_result(file: Path) -> dict[str, float]:
     """The numbers of a ``scores.json``, accuracies and shares in percent; InputError if it is none.
 
-    Of a classifier ``accuracy``, ``averaged``, ``top5``, ``pass_std`` (over the passes, NaN of one) and
-    ``parameters``; of a detector ``map`` and the shares by error type; of both, ``test_images``, ``passes``.
+    Of both ``test_images`` and ``passes``; of a classifier ``accuracy``, ``averaged``, ``top5``, ``pass_std``
+    (over the passes, NaN of one) and ``parameters``; of a detector ``map`` and the share of each error type.
     """
     try:
         scores = json.loads(file.read_text(encoding="utf-8"))
