@@ -73,7 +73,7 @@ ROWS_PER_BYTE, ROOM_FOR_EQUAL_ROWS = 4, 1_000_000
 KNOWN_COLUMNS = {*IMAGES, *CLASSES, *SCORES, *sum(BOXES, ())}
 
 
-class Columns(NamedTuple):
+class ColumnNames(NamedTuple):
     """Names of the columns of a table, by what they hold."""
 
     image: tuple[str, ...]
@@ -191,7 +191,9 @@ def from_table(
     return _detections(arrow, columns, truth, Faults("table", lenient), lambda row: f"table, row {row}")
 
 
-def _find_columns(where: object, names: Sequence[str], box_format: str | None, normalized: bool) -> Columns:
+def _find_columns(
+    where: object, names: Sequence[str], box_format: str | None, normalized: bool
+) -> ColumnNames:
     """Which columns are which, if that is clear."""
     known: dict[str, str] = {}
     for name in names:
@@ -216,7 +218,7 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
         seen = f"several boxes: {several}" if boxes else f"the columns {', '.join(names)}"
         forms = ", ".join(map(" ".join, BOXES))
         raise InputError(f"{where}: box", seen, f"four columns, one of {forms}")
-    return Columns(
+    return ColumnNames(
         one("image", IMAGES, ("image_id",)),
         one("class", CLASSES, ("category_id", "class_id")),
         (*one("score", SCORES), *(known[side] for side in boxes[0])),
@@ -227,7 +229,7 @@ def _find_columns(where: object, names: Sequence[str], box_format: str | None, n
 
 def _detections(
     table: pa.Table,
-    columns: Columns,
+    columns: ColumnNames,
     truth: GroundTruth,
     faults: Faults,
     where: Callable[[int], str],
@@ -387,7 +389,7 @@ def _read_csv(
 
 
 def _read_csv_lines(
-    path: Path, text: str, comma: str, columns: Columns, truth: GroundTruth, faults: Faults
+    path: Path, text: str, comma: str, columns: ColumnNames, truth: GroundTruth, faults: Faults
 ) -> Detections:
     import pyarrow as pa
 
