@@ -37,7 +37,7 @@ from detector.input_hooks import (
     shuffle_shortcut,
     take_out_shuffles,
 )
-from detector.layers import FullyConnected, Selection, is_number, nearest, residual_blocks, select_layers
+from detector.layers import FullyConnected, Selection, is_number, nearest, select_layers
 from detector.registry import METHODS, Method, ShuffleMethod
 from detector.shuffle import SHUFFLES, ChannelsLastShuffle, Shuffle
 
@@ -356,26 +356,21 @@ def shuffle_layers(
     shortcut: bool = True,
     example: Example | None = None,
 ) -> Network:
-    """Shuffle what enters some layers of a ResNet, in place: :func:`modify_layers` in fewer words.
+    """Shuffle what enters some layers of a network, in place: :func:`modify_layers` in fewer words.
 
     Parameters
     ----------
     network
-        A ResNet of :mod:`detector.networks` or of torchvision, or a detector with one as its `backbone`; it
-        is returned.
+        Any network that takes images, or a detector; it is returned.
     layers
-        ``"last"``, or numbers of residual blocks, counted from 1 at the input.
+        ``"last"``, or numbers of :func:`detector.list_layers`, counted from 1 at the input.
     method, patch, shortcut, example
         As of :func:`modify_layers`, and so are the errors.
     """
-    count = len(residual_blocks(network))
-    if not count:
-        raise ValueError(f"a ResNet is expected, found {type(network).__name__} without residual blocks")
-    numbers = [count] if layers == "last" else [layers] if isinstance(layers, int | str) else list(layers)
-    for number in numbers:
-        if not isinstance(number, int) or not 1 <= number <= count:
-            raise ValueError(f"layer must be 'last' or a number from 1 to {count}, found {number!r}")
-    options: Any = {"layers": numbers, "patch": patch, "shortcut": shortcut, "example": example}
+    chosen = (
+        {"last": 1} if layers == "last" else {"layer" if isinstance(layers, int | str) else "layers": layers}
+    )
+    options: Any = chosen | {"patch": patch, "shortcut": shortcut, "example": example}
     return modify_layers(network, method, **options)
 
 

@@ -32,8 +32,7 @@ from detector.graph import Block, Example, FullyConnected, Graph, Map, Shortcut,
 from detector.shuffle import MapLayout, Shuffle
 
 __all__ = [
-    "FullyConnected", "Layer", "Selection", "is_number", "list_layers", "nearest",
-    "residual_blocks", "select_layers",
+    "FullyConnected", "Layer", "Selection", "is_number", "list_layers", "nearest", "select_layers",
 ]  # fmt: skip
 
 # torch's modules that take (N, C, L).
@@ -90,12 +89,6 @@ def _torchvision_blocks(network: nn.Module) -> list[Block]:
             else:
                 found.append(Block(module, unknown, pairs, identity=identity, adds=1))
     return found
-
-
-def residual_blocks(network: nn.Module) -> list[nn.Module]:
-    """The residual blocks among the layers of a network, in order from the input."""
-    blocks = _torchvision_blocks(network) or record(network).blocks
-    return [block.module for block in blocks if block.adds]
 
 
 # ---------------------------------------------------------------- the list of layers

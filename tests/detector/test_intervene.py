@@ -26,10 +26,9 @@ from detector import (
     vgg16,
 )
 from detector.intervene import fully_connected, needs_passes, shuffles
-from detector.layers import residual_blocks
 from detector.registry import METHODS, ShuffleMethod
 from detector.shuffle import EVALUATION_KEY, SHUFFLES, spatial_shuffle, stream_of
-from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, thin
+from tests.detector.helpers import changed_places, entering, is_reordered, on_meta, same_size, thin
 
 OPTIONS: dict[str, dict[str, Any]] = {"spatial": {}, "patch": {"patch": 3}, "channel": {}}
 each_shuffle = pytest.mark.parametrize("method", OPTIONS)
@@ -79,7 +78,7 @@ def test_exactly_those_layers(chosen: dict[str, Any], expected: list[int]) -> No
 @pytest.mark.parametrize(("make", "count"), NETWORKS.values(), ids=NETWORKS)
 def test_layers_of_resnets_and_their_state_dicts(make: Callable[[], nn.Module], count: int) -> None:
     plain, last, number, every = (on_meta(make) for _ in range(4))
-    assert len(residual_blocks(plain)) == count
+    assert len(list_layers(plain)) == count
     assert shuffle_layers(last, "last") is last
     shuffle_layers(number, count)
     assert changed_places(last) == changed_places(number)
@@ -191,7 +190,7 @@ def test_residual_blocks_are_those_with_explicit_permutations(kind: str, library
     numbers = (3, 8) if kind == "resnet18" else (4, 16)  # the first of each has a convolution in its shortcut
     shuffle_layers(network, numbers)
     for number in numbers:
-        block: Any = residual_blocks(network)[number - 1]
+        block: Any = network.get_submodule(list_layers(network)[number - 1].name)
 
         def draw(x: Tensor, branch: int, number: int = number) -> Tensor:
             return spatial_shuffle(x, stream_of(3, 9, number, branch, EVALUATION_KEY))
@@ -312,9 +311,7 @@ def permuted(x: Tensor) -> Tensor:
 )
 def test_gap_fc_is_blind_to_the_order_of_the_map(kind: str, layers: Any) -> None:
     network = modify_layers(thin(kind), "gap_fc", layers=layers).double().eval()
-    tail = (
-        network.features[30:] if kind == "vgg16" else nn.Sequential(*residual_blocks(network)[-len(layers) :])
-    )
+    tail = network.features[30:] if kind == "vgg16" else network.layer4[-len(layers) :]
     channels = network.out_channels
     x = torch.randn(2, channels, 4, 4, dtype=torch.float64)
     with torch.no_grad():
@@ -500,7 +497,7 @@ def test_mistakes_leave_the_network_as_it_was(method: Any, options: dict[str, An
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "layer must be 'last' or a number from 1 to 8, found 0"),
+        ((0,), "layer: found 0; expected a number from 1 to 8, counted from the input"),
         ((9,), "found 9"),
         ((-1,), "found -1"),
         (("first",), "found 'first'"),
@@ -515,8 +512,13 @@ def test_mistakes_in_the_short_form(arguments: tuple[Any, ...], message: str) ->
     with pytest.raises(ValueError, match=message):
         shuffle_layers(network, *arguments)
     assert not changed_places(shuffle_layers(network, []))
-    with pytest.raises(ValueError, match="a ResNet is expected, found Sequential"):
-        shuffle_layers(nn.Sequential(nn.Conv2d(3, 3, 3)), *arguments)
+
+
+def test_the_short_form_counts_all_layers_and_runs_the_network_with_the_example() -> None:
+    changed = [change.layer for change in list_changes(shuffle_layers(thin("convnext"), "last"))]
+    assert changed == [4, 4]  # the first is the stem, the third a convolution between the blocks
+    one_size = nn.Sequential(same_size(channels=3), nn.Flatten(), nn.Linear(4 * 16 * 16, 2))
+    assert changed_places(shuffle_layers(one_size, 1, example=16)) == ["0.input_shuffle"]
 
 
 @pytest.mark.parametrize("shortcut", [True, False])
