@@ -52,18 +52,18 @@ def bare_loop(
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, fused=True)
     images = batch["images"].to(device)
 
-    def losses(images: Any, laid: Any) -> Any:
+    def losses(images: Any, targets: Any) -> Any:
         outputs = network(images.contiguous(memory_format=layout))
         with torch.autocast(device.type, enabled=False):
-            return network.grid_loss(outputs, laid).total
+            return network.grid_loss(outputs, targets).total
 
     computed = torch.compile(losses) if compiled else losses
 
     def step() -> None:
-        laid = network.lay(batch["targets"], device, tuple(images.shape[2:]))
+        targets = network.encode_targets(batch["targets"], device, tuple(images.shape[2:]))
         optimizer.zero_grad()
         with autocast(device, precision):
-            loss = computed(images, laid)
+            loss = computed(images, targets)
         loss.backward()
         optimizer.step()
 

@@ -345,7 +345,7 @@ def measure(row: Row, truth: GroundTruth, steps: int, device: torch.device, thre
         times = []
         for _ in range(3):
             start = clock.now()
-            network.suppress(outputs, (side, side), 0.01, 0.5, 300)
+            network.postprocess(outputs, (side, side), 0.01, 0.5, 300)
             times.append(clock.now() - start)
         row.detect = min(times)
     return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import runpy
 import sys
 from importlib import import_module
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detector.layers import nearest
 from detector.networks import normalize
 
 __all__ = ["Backbone", "BackboneError", "make_backbone", "own_network"]
@@ -116,11 +116,6 @@ def make_backbone(
     return Backbone(network, shape[3 if last else 1], last), side
 
 
-def _near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"one of its {len(known)}" + (f", such as {', '.join(near)}" if near else "")
-
-
 def _torchvision(name: str, weights: str | None, input_size: int) -> nn.Module:
     """A classifier of torchvision, cut off after its last feature map."""
     from torchvision.models import get_model, get_model_builder, list_models
@@ -130,7 +125,8 @@ def _torchvision(name: str, weights: str | None, input_size: int) -> nn.Module:
     known = [name for name in list_models() if get_model_builder(name).__module__.count(".") == 2]
     if name not in known:
         raise BackboneError(
-            f"found no classification network {name!r} in torchvision; expected {_near(name, known)}"
+            f"found no classification network {name!r} in torchvision; "
+            f"expected one of its {len(known)}{nearest(name, known)}"
         )
     if name.startswith("vit_"):
         raise BackboneError(f"found {name}, which has tokens; expected a network with a feature map")
@@ -183,7 +179,10 @@ def _timm(name: str, weights: str | None, input_size: int, cells: int | None) ->
     if weights not in (None, "imagenet"):
         raise BackboneError(f"found weights {weights!r} of timm:{name}; expected 'none' or 'imagenet'")
     if not timm.is_model(name.partition(".")[0]):
-        raise BackboneError(f"found no network {name!r} in timm; expected {_near(name, timm.list_models())}")
+        known = timm.list_models()
+        raise BackboneError(
+            f"found no network {name!r} in timm; expected one of its {len(known)}{nearest(name, known)}"
+        )
     options: dict[str, Any] = {"features_only": True, "out_indices": (-1,), "pretrained": weights is not None}
     try:
         if cells is not None:

@@ -395,8 +395,8 @@ class Block:
     """Whether its branch combines positions otherwise than by convolutions alone."""
     problem: str = ""
     """Why its shortcut cannot be shuffled apart from the branch."""
-    patches: bool = True
-    """Whether what is shuffled has the places of the map, so that patches of it can be shuffled."""
+    has_places: bool = True
+    """Whether what is shuffled has its positions in their places in the map, as windows have not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -749,10 +749,10 @@ class Graph:
                     taker = self._steps[step].module
                     if taker is module or taker in self.maps:
                         branch[taker] = self.maps.get(taker, entering)  # type: ignore[index,arg-type]
-        patches = entering.size[1:] == at_input.size[1:] or not by_attention
+        has_places = entering.size[1:] == at_input.size[1:] or not by_attention
         begins_there = True
         if not branch:  # shuffled as a whole
-            branch, by_attention, patches = {module: at_input}, True, True
+            branch, by_attention, has_places = {module: at_input}, True, True
             problem = problem or "its branch runs no module that can be shuffled alone"
             begins_there = module is not frame.module or first.fork == frame.first
         shortcut: dict[nn.Module, Map] = {}
@@ -760,7 +760,7 @@ class Graph:
         if begins_there:
             shortcut, identity, problem = self._shortcut(frame, first, entering, problem)
         pairs = list(branch.items()), list(shortcut.items())
-        return Block(module, at_input, *pairs, identity, len(adds), by_attention, problem, patches)
+        return Block(module, at_input, *pairs, identity, len(adds), by_attention, problem, has_places)
 
     def _shortcut(
         self, frame: _Call, add: _Add, entering: Map, problem: str

@@ -47,8 +47,8 @@ class GridTargets(NamedTuple):
     """(N, S, S, 4): x and y within the cell, w and h as fractions of the image."""
     labels: Tensor
     """(N, S, S) int64, 0 where there is no object."""
-    dropped: Tensor
-    """() int64: objects, not difficult, replaced by a larger one in their cell."""
+    without_cell: Tensor
+    """() int64: objects, not difficult, whose cell took a larger one."""
 
 
 def split_outputs(outputs: Tensor, boxes_per_cell: int) -> Prediction:
@@ -97,24 +97,24 @@ def encode(
     order = (w * h).argsort(stable=True)
     order = order[(~difficult[order]).to(torch.uint8).argsort(stable=True)]
     order = order[cell[order].argsort(stable=True)]
-    by_cell = cell[order]
+    ordered = cell[order]
     stays = torch.ones_like(difficult)
-    stays[order[:-1]] = by_cell[1:] != by_cell[:-1]
+    stays[order[:-1]] = ordered[1:] != ordered[:-1]
     place = torch.where(stays, cell, cells)  # the others go to an extra cell, cut off below
 
-    def lay(values: Tensor) -> Tensor:
-        laid = values.new_zeros((cells + 1, *values.shape[1:]))
-        laid[place] = values
-        return laid[:cells].view(images, rows, columns, *values.shape[1:])
+    def to_grid(values: Tensor) -> Tensor:
+        by_cell = values.new_zeros((cells + 1, *values.shape[1:]))
+        by_cell[place] = values
+        return by_cell[:cells].view(images, rows, columns, *values.shape[1:])
 
-    occupied = lay(torch.ones_like(stays))
-    hard = lay(difficult)
+    occupied = to_grid(torch.ones_like(stays))
+    is_difficult = to_grid(difficult)
     return GridTargets(
-        positive=occupied & ~hard,
-        ignored=occupied & hard,
-        xywh=lay(torch.stack([x - column, y - row, w, h], dim=1)),
-        labels=lay(labels),
-        dropped=(~stays & ~difficult).sum(),
+        positive=occupied & ~is_difficult,
+        ignored=occupied & is_difficult,
+        xywh=to_grid(torch.stack([x - column, y - row, w, h], dim=1)),
+        labels=to_grid(labels),
+        without_cell=(~stays & ~difficult).sum(),
     )
 
 

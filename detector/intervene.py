@@ -277,8 +277,8 @@ def modify_layers(
     placed = {}
     for block in selection.chosen:
         key = selection.number(block) or _name_key(name_of[block.module])
-        whole = METHODS[method].needs_map and not block.patches
-        placed[block] = _entries(block, partial(SHUFFLES[method], *size, key, **options), shortcut, whole)
+        at_input = METHODS[method].needs_places and not block.has_places
+        placed[block] = _entries(block, partial(SHUFFLES[method], *size, key, **options), shortcut, at_input)
     where = f"method {method!r}: {selection.word}"
     _check_effect(selection, placed, where)
     if shortcut:
@@ -286,14 +286,14 @@ def modify_layers(
     changed: set[nn.Module] = set()  # parallel convolutions of one block can be parts of several layers
     for block, entries in placed.items():
         for place, entering, shuffle in entries:
-            laid = shuffle if entering.layout is None else ChannelsLastShuffle(shuffle, entering.layout)
+            fitted = shuffle if entering.layout is None else ChannelsLastShuffle(shuffle, entering.layout)
             if isinstance(place, Shortcut) and isinstance(place.module, BasicBlock | Bottleneck):
                 place.module.downsample = shuffle.train(place.module.training)
             elif isinstance(place, Shortcut):
                 owner = block.branch[0][0] if isinstance(block.module, nn.Sequential) else block.module
-                shuffle_shortcut(owner, place, laid)
+                shuffle_shortcut(owner, place, fitted)
             elif place not in changed:
-                shuffle_input(place, laid)
+                shuffle_input(place, fitted)
                 changed.add(place)
     return network
 
@@ -367,11 +367,11 @@ def shuffle_layers(
     method, patch, shortcut, example
         As of :func:`modify_layers`, and so are the errors.
     """
-    chosen = (
-        {"last": 1} if layers == "last" else {"layer" if isinstance(layers, int | str) else "layers": layers}
-    )
-    options: Any = chosen | {"patch": patch, "shortcut": shortcut, "example": example}
-    return modify_layers(network, method, **options)
+    options: Any = {"patch": patch, "shortcut": shortcut, "example": example}
+    if layers == "last":
+        return modify_layers(network, method, last=1, **options)
+    numbers = [layers] if isinstance(layers, int | str) else layers
+    return modify_layers(network, method, layers=numbers, **options)
 
 
 def _some_shuffles(network: nn.Module) -> list[Shuffle]:
@@ -428,9 +428,9 @@ Entry = tuple[nn.Module | Shortcut, Map, Shuffle]
 """A module whose input is shuffled, or a shortcut; the map there; and the shuffle."""
 
 
-def _entries(block: Block, make: Callable[[int], Shuffle], shortcut: bool, whole: bool) -> list[Entry]:
-    """A shuffle for each branch of a layer, made for the branch's number; or one for its input as a whole."""
-    if whole:
+def _entries(block: Block, make: Callable[[int], Shuffle], shortcut: bool, at_input: bool) -> list[Entry]:
+    """A shuffle for each branch of a layer, made for the branch's number; or one at its input, for all."""
+    if at_input:
         return [(block.module, block.map, make(_SHORTCUT_BRANCH + 1))]
     entries: list[Entry] = [
         (module, entering, make(branch))
@@ -560,9 +560,37 @@ def fully_connected(convolution: nn.Conv2d) -> FullyConnected:
 
 def _average_and_connect(network: nn.Module, selection: Selection, example: Example | None) -> None:
     """GAP+FC from the first of the chosen layers to the network's last; unchanged where that is refused."""
-    chosen, layers = selection.chosen, selection.known
-    if not chosen:
+    if not selection.chosen:
         return
+    first, inner = _modules_to_connect(network, selection)
+    new_of: dict[nn.Module, nn.Module] = {}  # a module used in several places is replaced by one
+    for name, module in inner:
+        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+            _check_ordinary(name, module)
+            new_of.setdefault(module, fully_connected(module))
+        elif isinstance(module, _POOLING):
+            new_of.setdefault(module, nn.Identity())
+    changes = [(name, module) for name, module in inner if module in new_of]
+    for name, module in changes:
+        network.set_submodule(name, new_of[module])
+    start = new_of.get(first, first)
+    average = average_input(start)
+    try:
+        if selection.graph is not None:
+            _check_averaged(network, start, example)
+    except ValueError:
+        for name, module in changes:
+            network.set_submodule(name, module)
+        average.remove()
+        del start.input_average
+        raise
+
+
+def _modules_to_connect(
+    network: nn.Module, selection: Selection
+) -> tuple[nn.Module, list[tuple[str, nn.Module]]]:
+    """The first of the chosen layers, and the modules from there to the last layer, with their names."""
+    chosen, layers = selection.chosen, selection.known
     numbers = sorted(number for block in chosen if (number := selection.number(block)) is not None)
     if set(chosen) != set(layers[(numbers or [len(layers) + 1])[0] - 1 :]):
         raise ValueError(
@@ -574,20 +602,12 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
             f"method 'gap_fc': found {type(network).__name__} over a backbone; expected a classifier, "
             "as averaging leaves a map of one position: change a classifier, or shuffle instead"
         )
-    in_blocks = all(block.adds and not block.by_attention for block in chosen)
     first = layers[numbers[0] - 1].module
-    if in_blocks:
+    if all(block.adds and not block.by_attention for block in chosen):
         names = {module: name for name, module in network.named_modules()}
         inner = [(names[module], module) for block in chosen for module in block.module.modules()]
     else:
         inner = _chain_from(network, first)
-    new_of: dict[nn.Module, nn.Module] = {}  # a module used in several places is replaced by one
-    for name, module in inner:
-        if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
-            _check_ordinary(name, module)
-            new_of.setdefault(module, fully_connected(module))
-        elif isinstance(module, _POOLING):
-            new_of.setdefault(module, nn.Identity())
     listed = {module for _, module in inner}
     if missed := [block for block in chosen if block.module not in listed]:
         raise ValueError(
@@ -595,33 +615,27 @@ def _average_and_connect(network: nn.Module, selection: Selection, example: Exam
             "expected residual blocks of convolutions alone, or convolutions in one nn.Sequential as in VGG; "
             "shuffle instead"
         )
-    changes = [(name, module) for name, module in inner if module in new_of]
-    for name, module in changes:
-        network.set_submodule(name, new_of[module])
-    start = new_of.get(first, first)
-    average = average_input(start)
-    if selection.graph is None:
-        return
+    return first, inner
+
+
+def _check_averaged(network: nn.Module, start: nn.Module, example: Example | None) -> None:
+    """Raise ValueError where the network cannot be run after GAP+FC, or has a map behind `start` even so."""
     try:  # the module after the chain may need a larger map
         seen = list(record(network, example).shapes.items())
-        place = next((number for number, (module, _) in enumerate(seen) if module is start), len(seen))
-        for module, shape in seen[place:]:  # a shortcut around the layers would bring the larger map back
-            if len(shape) == 4 and shape[2:] != (1, 1):
-                found = next(name for name, part in network.named_modules() if part is module)
-                size = "x".join(map(str, shape))
-                raise ValueError(f"found {found}, which sees {size} even so; expected 1x1; shuffle instead")
     except ValueError as error:
-        for name, module in changes:
-            network.set_submodule(name, module)
-        average.remove()
-        del start.input_average
-        if error.__cause__ is None:
-            raise ValueError(f"method 'gap_fc': {error}") from error
         reason = str(error.__cause__).strip().split("\n")[0]
         raise ValueError(
             f"method 'gap_fc': found {type(network).__name__}, which cannot be run after it ({reason}); "
             "expected a network whose rest takes maps of 1x1; shuffle instead"
         ) from error
+    place = next((number for number, (module, _) in enumerate(seen) if module is start), len(seen))
+    for module, shape in seen[place:]:  # a shortcut around the layers would bring the larger map back
+        if len(shape) == 4 and shape[2:] != (1, 1):
+            found = next(name for name, part in network.named_modules() if part is module)
+            size = "x".join(map(str, shape))
+            raise ValueError(
+                f"method 'gap_fc': found {found}, which sees {size} even so; expected 1x1; shuffle instead"
+            )
 
 
 def _check_ordinary(name: str, convolution: nn.Conv2d) -> None:

@@ -34,10 +34,10 @@ class YOLOLoss(NamedTuple):
     confidence: Tensor
     """Squared errors of the responsible boxes' confidence; its target is their IoU with the object."""
     background: Tensor
-    """Squared confidences of all other boxes."""
+    """Squared confidences of all other boxes; not the error type."""
     classes: Tensor
     """Squared errors of the class probabilities of cells with an object."""
-    dropped: Tensor
+    without_cell: Tensor
     """Number of objects that no cell took (:class:`~detector.grid.GridTargets`); not in `total`."""
 
 
@@ -79,7 +79,7 @@ def yolo_loss(
         responsible = targets.positive.unsqueeze(-1) & (
             best.unsqueeze(-1) == torch.arange(boxes_per_cell, device=best.device)
         )
-        background = ~responsible & ~targets.ignored.unsqueeze(-1)
+        not_responsible = ~responsible & ~targets.ignored.unsqueeze(-1)
 
     def summed(errors: Tensor, mask: Tensor) -> Tensor:
         return torch.where(mask, errors, errors.new_zeros(())).sum() / max(images, 1)
@@ -87,11 +87,11 @@ def yolo_loss(
     centre = weights.coordinates * summed((prediction.xy - xy).square().sum(-1), responsible)
     size = weights.coordinates * summed((prediction.root_wh - root_wh).square().sum(-1), responsible)
     confidence = summed((prediction.confidence - iou).square(), responsible)
-    no_object = weights.background * summed(prediction.confidence.square(), background)
+    background = weights.background * summed(prediction.confidence.square(), not_responsible)
     one_hot = F.one_hot(targets.labels, prediction.classes.shape[-1]).to(prediction.classes.dtype)
     errors = (prediction.classes - one_hot).square().sum(-1)
     if class_weights is not None:  # (C,), of an object by its class
         errors = errors * class_weights[targets.labels]
     classes = summed(errors, targets.positive)
-    total = centre + size + confidence + no_object + classes
-    return YOLOLoss(total, centre, size, confidence, no_object, classes, targets.dropped)
+    total = centre + size + confidence + background + classes
+    return YOLOLoss(total, centre, size, confidence, background, classes, targets.without_cell)

@@ -111,8 +111,9 @@ class MethodRow:
     """Whether it is no method of the paper, but separates the loss of order from a change of statistics."""
     needs_patch: bool = False
     """Whether it needs a patch size."""
-    needs_map: bool = False
-    """Whether it depends on the place in the map, so that it cannot be applied in attention windows."""
+    needs_places: bool = False
+    """Whether it needs all positions in their places, so that attention's windows are shuffled before they
+    are cut."""
     whole_map: str = ""
     """The method that it equals where a patch is as large as the map, if there is one."""
 
@@ -121,15 +122,15 @@ _control = partial(MethodRow, dashes=":", is_control=True)
 METHODS: dict[str, MethodRow] = {
     "spatial": MethodRow("spatial shuffle", "order of the whole map", "#0072B2", "o"),
     "patch": MethodRow("patch-wise shuffle", "order in {patch}×{patch} patches", "#2A7F8E", "o",
-                       needs_patch=True, needs_map=True, whole_map="spatial"),
+                       needs_patch=True, needs_places=True, whole_map="spatial"),
     "channel": MethodRow("channel shuffle", "order of the channels", "#D55E00", "s", dashes="--"),
     "gap_fc": MethodRow("GAP+FC", "all positions", "#7B3FA0", "^", is_shuffle=False),
     "joint": _control("joint shuffle", "order of the map, alike in all channels", "#56B4E9", "P"),
     "blocks": _control("shuffled blocks", "order of {patch}×{patch} blocks", "#A8507B", "D",
-                       needs_patch=True, needs_map=True),
-    "rows": _control("shuffled rows", "order of the rows", "#009E73", ">", needs_map=True),
-    "columns": _control("shuffled columns", "order of the columns", "#B8860B", "v", needs_map=True),
-    "mean": _control("spatial mean", "all but each channel's mean", "#6E6E6E", "X", needs_map=True),
+                       needs_patch=True, needs_places=True),
+    "rows": _control("shuffled rows", "order of the rows", "#009E73", ">", needs_places=True),
+    "columns": _control("shuffled columns", "order of the columns", "#B8860B", "v", needs_places=True),
+    "mean": _control("spatial mean", "all but each channel's mean", "#6E6E6E", "X", needs_places=True),
 }  # fmt: skip
 
 CONTROLS = cast("tuple[ShuffleMethod, ...]", tuple(name for name, row in METHODS.items() if row.is_control))

@@ -5,9 +5,9 @@ for all images of the batch, and is independent from channel to channel. None ha
 Besides the paper's there are controls, which take less or something else away: one order for all channels,
 blocks, rows or columns moved whole, and each channel's mean in place of its positions.
 
-A draw is a pure function of one 64-bit number, its *stream*: every (channel, position) gets a pseudo-random
-key by hashing its index with the stream, and the order of the keys is the permutation. So a draw needs no
-generator, is the same on every device, and can be repeated from (seed, step, layer) alone.
+A draw is a pure function of one 64-bit number, its *stream* (not CUDA's): every (channel, position) gets a
+pseudo-random key by hashing its index with the stream, and the order of the keys is the permutation. So a
+draw needs no generator, is the same on every device, and can be repeated from (seed, step, layer) alone.
 """
 
 from __future__ import annotations
@@ -369,7 +369,7 @@ def _sizes(x: Tensor, per_image: bool = False) -> tuple[int | None, int, int, in
 # its ticket, and checkpointing sets the generator back before it runs a pass again.
 
 _TRAINING, _EVALUATION = 1, 0  # rows of a shuffle's state
-_NEXT_DRAW, _KEY_DRAW, _IS_SET, _TORCH_SEED = range(4)  # its columns, see Shuffle
+_UPCOMING, _OWN, _IS_SET, _TORCH_SEED = range(4)  # its columns, see Shuffle
 EVALUATION_KEY = 0x6576616C  # ends the key of draws in evaluation, which so differ from those of training
 _MAX_TICKETS = 1 << 14  # of passes whose backward pass may still come
 
@@ -393,13 +393,13 @@ def _take_draw(state: Tensor, row: int, ticket: int | None) -> int:
                 "found a forward pass run again in the backward pass (checkpointing) whose draw is not "
                 "known; expected preserve_rng_state=True and, in evaluation mode, use_reentrant=False"
             )
-    upcoming, own, seed_was_set, seed = state[row].tolist()
+    upcoming, own, is_set, torch_seed = state[row].tolist()
     values = state.data  # see _next_draw
-    if not seed_was_set and seed != _signed(torch.initial_seed()):
-        seed = _signed(torch.initial_seed())
-        upcoming = stream_of(seed, own)
-        values[row, _TORCH_SEED] = seed
-    values[row, _NEXT_DRAW] = _signed(upcoming + 1)
+    if not is_set and torch_seed != _signed(torch.initial_seed()):
+        torch_seed = _signed(torch.initial_seed())
+        upcoming = stream_of(torch_seed, own)
+        values[row, _TORCH_SEED] = torch_seed
+    values[row, _UPCOMING] = _signed(upcoming + 1)
     if place is not None:
         _drawn[place] = upcoming
         _drawn.move_to_end(place)
@@ -515,12 +515,12 @@ class Shuffle(nn.Module):
         """Make the next draws those of (seed, step): in training mode for both modes, else for evaluation."""
         streams = [stream_of(seed, step, *self.key, EVALUATION_KEY), stream_of(seed, step, *self.key)]
         for row, stream in enumerate(streams[: 1 + self.training]):
-            self.state[row, _NEXT_DRAW], self.state[row, _IS_SET] = stream, 1
+            self.state[row, _UPCOMING], self.state[row, _IS_SET] = stream, 1
 
     @property
     def stream(self) -> int:
         """Stream of the next draw in the current mode."""
-        return int(self.state[int(self.training), _NEXT_DRAW])
+        return int(self.state[int(self.training), _UPCOMING])
 
     @property
     def active(self) -> bool:
@@ -532,7 +532,7 @@ class Shuffle(nn.Module):
         return height * width > 1
 
     def permute(self, x: Tensor, stream: Tensor) -> Tensor:
-        """One draw applied to ``(N, C, H, W)``; each kind of shuffle defines it."""
+        """One draw applied to ``(N, C, H, W)``: if `draws`, a permutation, or :meth:`fix` would be wrong."""
         raise TypeError(f"{type(self).__name__} cannot shuffle: use one of its subclasses")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -188,13 +188,13 @@ class YOLO(nn.Module):
             )
         return self.head(features)  # type: ignore[no-any-return]
 
-    def loss_of(
+    def loss_from_outputs(
         self, outputs: Tensor, targets: Sequence[dict[str, Tensor]], image_size: tuple[int, int]
     ) -> YOLOLoss:
         """The loss of outputs that are already computed; see :meth:`loss`."""
-        return self.grid_loss(outputs, self.lay(targets, outputs.device, image_size))
+        return self.grid_loss(outputs, self.encode_targets(targets, outputs.device, image_size))
 
-    def lay(
+    def encode_targets(
         self,
         targets: Sequence[dict[str, Tensor]],
         device: torch.device,
@@ -205,10 +205,10 @@ class YOLO(nn.Module):
         columns = gather_targets(targets, device)
         return encode(*columns, images=len(targets), image_size=image_size, grid=grid or self.grid)
 
-    def grid_loss(self, outputs: Tensor, laid: GridTargets) -> YOLOLoss:
-        """The loss of outputs, with the objects in the grid (:meth:`lay`)."""
+    def grid_loss(self, outputs: Tensor, targets: GridTargets) -> YOLOLoss:
+        """The loss of outputs, with the objects in the grid (:meth:`encode_targets`)."""
         return yolo_loss(
-            split_outputs(outputs.float(), self.boxes_per_cell), laid, self.weights, self.class_weights
+            split_outputs(outputs.float(), self.boxes_per_cell), targets, self.weights, self.class_weights
         )
 
     def loss(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> YOLOLoss:
@@ -230,6 +230,21 @@ class YOLO(nn.Module):
             centred outside of it; images or targets of another shape or type.
         """
         self._check_images(images)
+        self._check_targets(images, targets)
+        return self.loss_from_outputs(self(images), targets, (images.shape[2], images.shape[3]))
+
+    def _check_images(self, images: Tensor) -> None:
+        """Raise ValueError for another shape or type."""
+        own = self.head.output.weight.dtype
+        if not isinstance(images, Tensor):
+            raise ValueError(f"found images of type {type(images).__name__}; expected a tensor (N, 3, H, W)")
+        fits = images.dtype in (torch.uint8, own) or torch.is_autocast_enabled(images.device.type)
+        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+            found = f"images of shape {tuple(images.shape)} and {images.dtype}"
+            raise ValueError(f"found {found}; expected (N, 3, H, W), torch.uint8 or {own}")
+
+    def _check_targets(self, images: Tensor, targets: Sequence[dict[str, Tensor]]) -> None:
+        """Raise ValueError for targets that are not as :meth:`loss` says."""
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets, found {len(targets)}")
         for number, target in enumerate(targets):
@@ -242,8 +257,8 @@ class YOLO(nn.Module):
                 found = f"targets[{number}] has a {type(odd[0]).__name__}"
                 raise ValueError(f"{found}; expected a dict of the tensors {', '.join(COLUMNS)}")
             boxes, labels, _ = columns
-            whole = not labels.is_floating_point() and labels.dtype != torch.bool
-            if boxes.shape[1:] != (4,) or labels.ndim != 1 or not whole:
+            whole_numbers = not labels.is_floating_point() and labels.dtype != torch.bool
+            if boxes.shape[1:] != (4,) or labels.ndim != 1 or not whole_numbers:
                 found = f"boxes {tuple(boxes.shape)} and labels {tuple(labels.shape)} {labels.dtype}"
                 raise ValueError(f"targets[{number}] has {found}; expected (n, 4) and (n,) whole numbers")
             # On a GPU these checks would wait for it.
@@ -271,17 +286,6 @@ class YOLO(nn.Module):
                 "all boxes of the batch are at most 1 pixel; expected pixels, not fractions of the image: "
                 f"multiply them by {images.shape[3]} and {images.shape[2]}"
             )
-        return self.loss_of(self(images), targets, (images.shape[2], images.shape[3]))
-
-    def _check_images(self, images: Tensor) -> None:
-        """Raise ValueError for another shape or type."""
-        own = self.head.output.weight.dtype
-        if not isinstance(images, Tensor):
-            raise ValueError(f"found images of type {type(images).__name__}; expected a tensor (N, 3, H, W)")
-        fits = images.dtype in (torch.uint8, own) or torch.is_autocast_enabled(images.device.type)
-        if images.ndim != 4 or images.shape[1] != 3 or not fits:
-            found = f"images of shape {tuple(images.shape)} and {images.dtype}"
-            raise ValueError(f"found {found}; expected (N, 3, H, W), torch.uint8 or {own}")
 
     @torch.no_grad()
     def predict(
@@ -319,11 +323,11 @@ class YOLO(nn.Module):
                     "normalised already: give uint8 images, or those of detector.normalize",
                     stacklevel=2,
                 )
-        return self.suppress(
+        return self.postprocess(
             self(images), (images.shape[2], images.shape[3]), score_threshold, iou_threshold, max_detections
         )
 
-    def suppress(
+    def postprocess(
         self,
         outputs: Tensor,
         image_size: tuple[int, int],

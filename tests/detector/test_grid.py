@@ -84,7 +84,7 @@ def test_no_objects() -> None:
     assert targets.positive.shape == targets.ignored.shape == targets.labels.shape == (2, 2, 3)
     assert targets.xywh.shape == (2, 2, 3, 4)
     assert not (targets.positive | targets.ignored).any()
-    assert targets.dropped == 0
+    assert targets.without_cell == 0
 
 
 @quick
@@ -93,7 +93,7 @@ def test_round_trip(scene: Scene, boxes_per_cell: int, data: st.DataObject) -> N
     responsible = data.draw(st.integers(0, boxes_per_cell - 1))
     targets = scene.encoded()
     assert sorted(map(tuple, targets.positive.nonzero().tolist())) == sorted(scene.cells)
-    assert targets.dropped == 0
+    assert targets.without_cell == 0
     assert not targets.ignored.any()
     outputs = outputs_for(targets, boxes_per_cell, responsible)
     boxes, scores = decode(split_outputs(outputs, boxes_per_cell), scene.image_size)
@@ -137,7 +137,7 @@ NARROW, SQUARE = [0.0, 9.0, 20.0, 11.0], [6.0, 6.0, 14.0, 14.0]
 
 
 @pytest.mark.parametrize(
-    ("boxes", "difficult", "positive", "ignored", "first_label", "dropped"),
+    ("boxes", "difficult", "positive", "ignored", "first_label", "without_cell"),
     [  # on 2×2 cells of 20×20 pixels; the object numbers are the labels
         ([LARGE, SMALL, ELSEWHERE], [0, 0, 0], [[1, 1], [0, 0]], [[0, 0], [0, 0]], 0, 1),
         ([SMALL, LARGE, ELSEWHERE], [0, 0, 0], [[1, 1], [0, 0]], [[0, 0], [0, 0]], 1, 1),
@@ -149,7 +149,7 @@ NARROW, SQUARE = [0.0, 9.0, 20.0, 11.0], [6.0, 6.0, 14.0, 14.0]
     ],
 )
 def test_objects_in_cells(
-    boxes: Any, difficult: Any, positive: Any, ignored: Any, first_label: int, dropped: int
+    boxes: Any, difficult: Any, positive: Any, ignored: Any, first_label: int, without_cell: int
 ) -> None:
     count = len(boxes)
     index, hard = torch.zeros(count, dtype=torch.int64), torch.tensor(difficult).bool()
@@ -158,7 +158,7 @@ def test_objects_in_cells(
     assert targets.positive[0].int().tolist() == positive
     assert targets.ignored[0].int().tolist() == ignored
     assert targets.labels[0, 0, 0] == first_label
-    assert targets.dropped == dropped
+    assert targets.without_cell == without_cell
 
 
 def test_centre_on_the_right_and_lower_border() -> None:

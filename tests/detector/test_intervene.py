@@ -497,7 +497,7 @@ def test_mistakes_leave_the_network_as_it_was(method: Any, options: dict[str, An
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "layer: found 0; expected a number from 1 to 8, counted from the input"),
+        ((0,), "layers: found 0; expected a number from 1 to 8, counted from the input"),
         ((9,), "found 9"),
         ((-1,), "found -1"),
         (("first",), "found 'first'"),

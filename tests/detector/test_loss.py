@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 Object = tuple[int, Box, int, bool]  # image, xyxy, label, difficult
 
 
-def lay(objects: list[Object], images: int, grid: tuple[int, int]) -> GridTargets:
+def encoded(objects: list[Object], images: int, grid: tuple[int, int]) -> GridTargets:
     return encode(
         torch.tensor([box for _, box, _, _ in objects], dtype=torch.float64).reshape(-1, 4),
         torch.tensor([label for _, _, label, _ in objects], dtype=torch.int64),
@@ -45,7 +45,7 @@ def reference(
     values = outputs.detach()
     height, width = SIZE
     total: dict[str, Any] = {part: outputs.sum() * 0 for part in PARTS}
-    dropped = 0
+    without_cell = 0
     for image in range(images):
         for row in range(rows):
             for column in range(columns):
@@ -58,7 +58,7 @@ def reference(
                         area = (box[2] - box[0]) * (box[3] - box[1])
                         here.append((not difficult, area, box, label, x, y))
                 plain = [item for item in here if item[0]]
-                dropped += max(len(plain) - 1, 0)
+                without_cell += max(len(plain) - 1, 0)
                 if here and not plain:
                     continue  # difficult objects only
                 responsible = None
@@ -92,7 +92,7 @@ def reference(
                 for number in range(boxes_per_cell):
                     if number != responsible:
                         total["background"] += weights.background * predicted[number][4] ** 2
-    return {name: value / images for name, value in total.items()} | {"dropped": dropped}
+    return {name: value / images for name, value in total.items()} | {"without_cell": without_cell}
 
 
 @st.composite
@@ -111,8 +111,8 @@ def scenes(draw: st.DrawFn) -> tuple[Tensor, list[Object], int]:
     return outputs * draw(st.sampled_from([0.3, 1.0, 3.0])) + 0.5, objects, boxes_per_cell
 
 
-def loss_of(outputs: Tensor, objects: list[Object], boxes_per_cell: int, **options: Any) -> YOLOLoss:
-    targets = lay(objects, len(outputs), (outputs.shape[2], outputs.shape[3]))
+def loss_from(outputs: Tensor, objects: list[Object], boxes_per_cell: int, **options: Any) -> YOLOLoss:
+    targets = encoded(objects, len(outputs), (outputs.shape[2], outputs.shape[3]))
     return yolo_loss(split_outputs(outputs, boxes_per_cell), targets, **options)
 
 
@@ -124,12 +124,12 @@ def loss_of(outputs: Tensor, objects: list[Object], boxes_per_cell: int, **optio
 def test_against_a_loop(scene: tuple[Tensor, list[Object], int], weights: LossWeights) -> None:
     outputs, objects, boxes_per_cell = scene
     outputs.requires_grad_()
-    found = loss_of(outputs, objects, boxes_per_cell, weights=weights)
+    found = loss_from(outputs, objects, boxes_per_cell, weights=weights)
     wanted = reference(outputs, objects, boxes_per_cell, weights)
     for name in PARTS:
         torch.testing.assert_close(getattr(found, name), wanted[name])
     torch.testing.assert_close(found.total, sum(wanted[name] for name in PARTS))
-    assert found.dropped == wanted["dropped"]
+    assert found.without_cell == wanted["without_cell"]
     (gradient,) = torch.autograd.grad(found.total, outputs)
     (wanted_gradient,) = torch.autograd.grad(sum(wanted[name] for name in PARTS), outputs)
     torch.testing.assert_close(gradient, wanted_gradient)
@@ -147,7 +147,7 @@ def cell_of(*boxes: list[float], classes: tuple[float, ...] = (0.0, 1.0)) -> Ten
 def test_by_hand() -> None:
     narrow = [0.5, 0.5, math.sqrt(1 / 3), math.sqrt(1 / 2), 0.9]  # half of the object: IoU 0.5
     tiny = [0.3, 0.5, 0.1, 0.1, 0.4]
-    loss = loss_of(cell_of(tiny, narrow, classes=(0.3, 0.6)), [OBJECT], 2)
+    loss = loss_from(cell_of(tiny, narrow, classes=(0.3, 0.6)), [OBJECT], 2)
     assert loss.centre.item() == pytest.approx(0)
     assert loss.size.item() == pytest.approx(5 * (math.sqrt(2 / 3) - math.sqrt(1 / 3)) ** 2)
     assert loss.confidence.item() == pytest.approx(0.4**2)
@@ -159,7 +159,7 @@ def test_by_hand() -> None:
 def test_where_no_box_overlaps_the_nearest_is_responsible() -> None:
     far, near = [9.0, 9.0, 0.1, 0.1, 0.5], [3.0, 3.0, 0.1, 0.1, 0.25]
     for first, second in ((far, near), (near, far)):
-        loss = loss_of(cell_of(first, second), [OBJECT], 2)
+        loss = loss_from(cell_of(first, second), [OBJECT], 2)
         assert loss.confidence.item() == pytest.approx(0.25**2)
         assert loss.centre.item() == pytest.approx(5 * 2 * 2.5**2)
 
@@ -170,7 +170,7 @@ def test_an_overlap_in_another_cell_does_not_choose_the_box() -> None:
     outputs[0, :, 0, 0] = torch.tensor([9.0, 9.0, 0.1, 0.1, 0.5, 3.0, 3.0, 0.1, 0.1, 0.25, 0, 0, 0])
     outputs[0, :, 1, 0] = torch.tensor([0.5, 0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0, 0, 0])
     objects: list[Object] = [(0, (40.0, 12.0, 50.0, 18.0), 0, False), (0, (40.0, 42.0, 50.0, 48.0), 0, False)]
-    loss = yolo_loss(split_outputs(outputs, 2), lay(objects, 1, (2, 1)))
+    loss = yolo_loss(split_outputs(outputs, 2), encoded(objects, 1, (2, 1)))
     assert loss.centre.item() == pytest.approx(5 * 2 * 2.5**2)
 
 
@@ -182,7 +182,7 @@ def test_zero_width_boxes(width: float) -> None:
     for box in ((40.0, 10.0, 40.0 + width, 30.0), (40.0, 10.0, 40.0 + width, 10.0 + width)):
         outputs = cell_of([0.5, 0.5, 0.0, 0.0, 0.5], [0.0, 0.0, -0.5, 0.5, 0.0]).detach().float()
         outputs.requires_grad_()
-        loss = loss_of(outputs, [(0, box, 0, False)], 2)
+        loss = loss_from(outputs, [(0, box, 0, False)], 2)
         assert loss.total.isfinite()
         (gradient,) = torch.autograd.grad(loss.total, outputs)
         assert gradient.isfinite().all()
@@ -199,7 +199,7 @@ def test_extreme_outputs(extreme: float, objects: list[Object]) -> None:
         torch.randn(1, 12, 2, 2, generator=random).sign() * extreme,
     ):
         outputs.requires_grad_()
-        loss = loss_of(outputs, objects, 2)
+        loss = loss_from(outputs, objects, 2)
         assert all(part.isfinite() for part in loss)
         (gradient,) = torch.autograd.grad(loss.total, outputs)
         assert gradient.isfinite().all()

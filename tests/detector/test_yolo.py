@@ -178,7 +178,7 @@ def test_images_without_objects_and_detections() -> None:
     for image in tiny().eval().predict(pictures(2), score_threshold=1.1):
         shapes = {name: tuple(value.shape) for name, value in image.items()}
         assert shapes == {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
-    assert tiny().loss_of(torch.zeros(0, 13, 2, 2), [], (64, 64)).total.item() == 0
+    assert tiny().loss_from_outputs(torch.zeros(0, 13, 2, 2), [], (64, 64)).total.item() == 0
 
 
 def test_height_and_width_are_not_mixed_up() -> None:
@@ -268,7 +268,7 @@ def test_predict_and_loss_of_computed_outputs() -> None:
         assert all(one[name].equal(other[name]) for name in one)
         assert not one["boxes"].requires_grad
     targets = [SOMETHING, NOTHING]
-    assert model.loss(pictures(2), targets).total == model.loss_of(outputs, targets, (64, 64)).total
+    assert model.loss(pictures(2), targets).total == model.loss_from_outputs(outputs, targets, (64, 64)).total
 
 
 def test_bfloat16_autocast() -> None:

@@ -70,7 +70,7 @@ def test_backbones_by_name(name, size, channels, cells, own):
     ("name", "weights", "cells", "found"),
     [
         ("resnet34", None, None, "expected torchvision:NAME"),
-        ("torchvision:resnet43", None, None, "such as resnet34"),
+        ("torchvision:resnet43", None, None, r"expected one of its \d+; did you mean 'resnet34'\?"),
         ("torchvision:fasterrcnn_resnet50_fpn", None, None, "no classification network"),
         ("torchvision:vit_b_16", None, None, "which has tokens"),
         ("torchvision:maxvit_t", None, None, "RuntimeError of torchvision:maxvit_t for images of 64x64"),

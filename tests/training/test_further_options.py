@@ -179,14 +179,14 @@ def test_further_loggers(detection, tmp_path):
 @pytest.mark.usefixtures("unscored")
 def test_multi_scale_trains_at_sizes_that_seed_and_step_determine(detection, tmp_path, monkeypatch, log_of):
     """Also when the run is resumed within an epoch, with the fast input and with accumulated batches."""
-    original, seen = YOLO.lay, []
+    original, seen = YOLO.encode_targets, []
 
-    def lay(self, targets, device, image_size, grid=None):
+    def encode_targets(self, targets, device, image_size, grid=None):
         boxes = torch.cat([target["boxes"] for target in targets]) / image_size[0]
         seen.append((image_size[0], grid, boxes))
         return original(self, targets, device, image_size, grid)
 
-    monkeypatch.setattr(YOLO, "lay", lay)
+    monkeypatch.setattr(YOLO, "encode_targets", encode_targets)
     words = ("--multi-scale", "--epochs", 1, "--input", "fast", "--cache", tmp_path / "cache")
     words += ("--validation", 0, "--batch-size", 4, "--accumulate", 2, *detection.shuffled)
     assert detection("--out", tmp_path / "whole", *words).is_done()

@@ -148,17 +148,17 @@ def test_two_processes_train_together(small, start, scenes, log_of, root, tmp_pa
 @two_processes
 def test_two_processes_agree_on_sizes_and_patience(small_runs, root, tmp_path, monkeypatch):
     """Both train at the same sizes, and stop after the same validation."""
-    lay = YOLO.lay
+    original = YOLO.encode_targets
 
     def noted(self, targets, device, image_size, grid=None):
         with (tmp_path / f"sizes{os.environ['RANK']}").open("a") as file:
             file.write(f"{image_size[0]} ")
-        return lay(self, targets, device, image_size, grid)
+        return original(self, targets, device, image_size, grid)
 
     def validated(self):
         self.log_dict({"val/loss": 1.0, "val/map": 0.5}, sync_dist=True)
 
-    monkeypatch.setattr(YOLO, "lay", noted)
+    monkeypatch.setattr(YOLO, "encode_targets", noted)
     monkeypatch.setattr(DetectorModule, "on_validation_epoch_end", validated)
     monkeypatch.setattr(DetectorModule, "validation_step", lambda *_: None)
     small, out = small_runs["detection"], tmp_path / "out"

@@ -24,7 +24,7 @@ from data.formats.voc import write_text_where_named
 from data.records import Detections, GroundTruth, InputError
 from data.streams import Stream, generator
 from detector import list_layers, normalize, seek_shuffles
-from detector.grid import GridTargets, Prediction, decode, non_maximum_suppression, split_outputs
+from detector.grid import GridTargets
 from detector.intervene import needs_passes
 from detector.loss import YOLOLoss
 from diagnosis import Comparison, Diagnosis, diagnose, sentences, table, to_json
@@ -170,10 +170,11 @@ class DetectorModule(TrainingModule):
             loss = self._loss_at(self._drawn_size(), batch)
         else:
             # How many objects a batch has differs: they are put into the grid first, so that no shape does.
-            laid = self.model.lay(batch["targets"], self.device, tuple(batch["images"].shape[2:]))
-            loss = self.run_compiled(self._loss, batch["images"], laid)
+            size = tuple(batch["images"].shape[2:])
+            targets = self.model.encode_targets(batch["targets"], self.device, size)
+            loss = self.run_compiled(self._loss, batch["images"], targets)
         parts = {f"loss/{part}": getattr(loss, part).detach() for part in LOSS_PARTS}
-        return loss.total, parts, {"objects_without_a_cell": loss.dropped.float()}
+        return loss.total, parts, {"objects_without_a_cell": loss.without_cell.float()}
 
     def _drawn_size(self) -> int:
         """The input size of this step under --multi-scale, the same in all processes."""
@@ -194,15 +195,15 @@ class DetectorModule(TrainingModule):
             found = f"a backbone that takes no images of {size} pixels ({' '.join(str(error).split())[:200]})"
             raise InputError("--multi-scale", found, "another --backbone, or --multi-scale false") from error
         outputs = self.model.head(features)
-        laid = self.model.lay(targets, self.device, (size, size), tuple(outputs.shape[2:]))
-        return self._grid_loss(outputs, laid)
+        grid = tuple(outputs.shape[2:])
+        return self._grid_loss(outputs, self.model.encode_targets(targets, self.device, (size, size), grid))
 
-    def _loss(self, images: Tensor, laid: GridTargets) -> YOLOLoss:
-        return self._grid_loss(self.model(images), laid)
+    def _loss(self, images: Tensor, targets: GridTargets) -> YOLOLoss:
+        return self._grid_loss(self.model(images), targets)
 
-    def _grid_loss(self, outputs: Tensor, laid: GridTargets) -> YOLOLoss:
+    def _grid_loss(self, outputs: Tensor, targets: GridTargets) -> YOLOLoss:
         with torch.autocast(self.device.type, enabled=False):
-            loss: YOLOLoss = self.model.grid_loss(outputs, laid)
+            loss: YOLOLoss = self.model.grid_loss(outputs, targets)
         return loss
 
     def described(self, batch: TrainedBatch, *, finite_here: bool) -> str:
@@ -224,8 +225,8 @@ class DetectorModule(TrainingModule):
         size: tuple[int, int] = tuple(batch["images"].shape[2:])
         outputs, chosen = self.outputs(batch), self.options.evaluation
         with torch.autocast(self.device.type, enabled=False):
-            loss = self.model.loss_of(outputs, batch["targets"], size)
-            found = self.model.suppress(
+            loss = self.model.loss_from_outputs(outputs, batch["targets"], size)
+            found = self.model.postprocess(
                 outputs, size, chosen.score_threshold, chosen.iou_threshold, chosen.max_detections
             )
         if batch_index == 0 and chosen.pictures and self.trainer.is_global_zero:
@@ -335,10 +336,9 @@ def detect(
     columns: list[FoundByImage] = [[] for _ in range(count + 1)]  # of the passes, then of their average
     size = (0, 0)
 
-    def keep(into: FoundByImage, indices: list[int], prediction: Prediction) -> None:
-        boxes, scores = decode(prediction, size)
+    def keep(into: FoundByImage, indices: list[int], outputs: Tensor) -> None:
         thresholds = options.score_threshold, options.iou_threshold, options.max_detections
-        found = non_maximum_suppression(boxes, scores, *thresholds)
+        found = model.postprocess(outputs, size, *thresholds)
         images = ({name: value.cpu() for name, value in image.items()} for image in found)
         into.extend(zip(indices, images, strict=True))
 
@@ -346,16 +346,15 @@ def detect(
         images = batch["images"].to(device).contiguous(memory_format=memory)
         size = (images.shape[2], images.shape[3])
         indices = batch["index"].tolist()
-        total: list[Tensor] = []
+        total: Any = 0
         for single in range(count):
             seek_shuffles(model, -1 - single, number)
             with autocast(device, precision):
                 outputs = model(images)
-            prediction = split_outputs(outputs.float(), model.boxes_per_cell)
-            keep(columns[single], indices, prediction)
-            total = [a + b for a, b in zip(total, prediction, strict=True)] if total else list(prediction)
+            keep(columns[single], indices, outputs)
+            total = total + outputs.float()
         if count > 1:
-            keep(columns[count], indices, Prediction(*(part / count for part in total)))
+            keep(columns[count], indices, total / count)
     passes = [detections_from(part, truth, size) for part in columns[:count]]
     return Evaluated(passes, detections_from(columns[count], truth, size) if count > 1 else passes[0])
 
@@ -383,24 +382,23 @@ def detections_from(
     Detections
         In the order of the images, within an image as given.
     """
-    first = dict(reversed(columns))
+    sizes = truth.sizes.tolist()
+    first = {index: in_original_pixels(found, sizes[index], input_size) for index, found in reversed(columns)}
     order = sorted(first)
     counts = [len(first[index]["scores"]) for index in order]
     image_index = np.repeat(np.array(order, dtype=np.int64), counts)
 
     def column(name: str) -> np.ndarray:
-        parts = [first[index][name].double().numpy() for index in order]
+        parts = [first[index][name].numpy() for index in order]
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    height, width = input_size
-    scale = np.tile(truth.sizes[image_index] / np.array([width, height]), 2)  # (M, 4)
     return Detections(
         truth.images,
         truth.classes,
         image_index,
         column("labels").astype(np.int64),
         column("scores"),
-        column("boxes").reshape(-1, 4) * scale,
+        column("boxes").reshape(-1, 4),
     )
 
 
