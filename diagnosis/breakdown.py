@@ -178,7 +178,8 @@ def pie_error_types(
     asked = undecided[matching.group_detection[groups]]
     groups, pair = groups.compress(asked), pair.compress(asked)
     detection = matching.group_detection[groups]
-    label = lowest_of_largest(detection, matching.pair_iou[pair], matching.group_label[groups])
+    first, label = lowest_of_largest(detection, matching.pair_iou[pair], matching.group_label[groups])
+    detection = detection[first]
 
     types[np.flatnonzero(undecided)] = BACKGROUND
     types[detection] = np.where(similar[matching.detections.labels[detection], label], SIMILAR, OTHER)

@@ -581,23 +581,22 @@ def greedy_pairs(
 
 def lowest_of_largest(
     runs: NDArray[np.int64], values: NDArray[np.float64], numbers: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """``(K,)`` in each run of equal `runs` the number of the largest value, of equal ones the lowest.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The R runs of equal `runs` ``(K,)``: where each begins, and its number of the largest value.
+
+    Of equal values the lowest number. Both are ``(R,)``.
 
     Examples
     --------
     >>> runs, values = np.array([4, 4, 4, 7]), np.array([0.2, 0.6, 0.6, 0.1])
-    >>> lowest_of_largest(runs, values, np.array([1, 3, 2, 5])).tolist()
-    [2, 2, 2, 5]
+    >>> start, chosen = lowest_of_largest(runs, values, np.array([1, 3, 2, 5]))
+    >>> start.tolist(), chosen.tolist()
+    ([0, 3], [2, 5])
     """
-    if not len(runs):
-        return numbers
     start = np.flatnonzero(np.diff(runs, prepend=-1))
-    length = np.diff(start, append=len(runs))
-    largest = np.repeat(np.maximum.reduceat(values, start), length)
+    largest = np.repeat(np.maximum.reduceat(values, start), np.diff(start, append=len(runs)))
     lowest = np.where(values == largest, numbers, np.iinfo(np.int64).max)
-    chosen: NDArray[np.int64] = np.repeat(np.minimum.reduceat(lowest, start), length)
-    return chosen
+    return start, np.minimum.reduceat(lowest, start)
 
 
 def match_groups(matching: Matching, iou: float, groups: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -545,7 +545,8 @@ def _type_errors(
     enough = ~own & (overlap >= iou)
     theirs, mistaken = detection.compress(enough), object_.compress(enough)
     types[theirs] = CLS
-    targets[theirs] = lowest_of_largest(theirs, overlap.compress(enough), mistaken)
+    start, chosen = lowest_of_largest(theirs, overlap.compress(enough), mistaken)
+    targets[theirs[start]] = chosen
 
     near = first[size[first] <= iou]
     types[mine[near]], targets[mine[near]] = LOC, its[near]
