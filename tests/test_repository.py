@@ -77,6 +77,12 @@ def test_every_package_is_linted_typed_tested_and_shipped():
         assert all((path.parent / "__init__.py").is_file() for path in (ROOT / package).rglob("*.py"))
 
 
+def test_files_to_mutate_exist():
+    files = PROJECT["tool"]["mutmut"]["only_mutate"]
+    assert files == sorted(files)
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
 def test_files_name_no_machine_and_no_registry_and_end_with_one_newline():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
