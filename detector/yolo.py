@@ -338,3 +338,5 @@ class YOLO(nn.Module):
         """Detections from outputs that are already computed; see :meth:`predict`."""
         boxes, scores = decode(split_outputs(outputs.float(), self.boxes_per_cell), image_size)
         return non_maximum_suppression(boxes, scores, score_threshold, iou_threshold, max_detections)
+
+    lay, loss_of, suppress = encode_targets, loss_from_outputs, postprocess  # their earlier names

@@ -278,3 +278,9 @@ def test_bfloat16_autocast() -> None:
     assert loss.total.dtype == torch.float32
     step_back(loss)
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_methods_have_their_earlier_names_too() -> None:
+    assert (YOLO.lay, YOLO.loss_of, YOLO.suppress) == (
+        YOLO.encode_targets, YOLO.loss_from_outputs, YOLO.postprocess,
+    )  # fmt: skip
