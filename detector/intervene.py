@@ -370,7 +370,9 @@ def shuffle_layers(
     options: Any = {"patch": patch, "shortcut": shortcut, "example": example}
     if layers == "last":
         return modify_layers(network, method, last=1, **options)
-    numbers = [layers] if isinstance(layers, int | str) else layers
+    if isinstance(layers, str):
+        raise ValueError(f"layers: found {layers!r}; expected 'last', or numbers counted from 1 at the input")
+    numbers = [layers] if isinstance(layers, int) else layers
     return modify_layers(network, method, layers=numbers, **options)
 
 

@@ -500,7 +500,7 @@ def test_mistakes_leave_the_network_as_it_was(method: Any, options: dict[str, An
         ((0,), "layers: found 0; expected a number from 1 to 8, counted from the input"),
         ((9,), "found 9"),
         ((-1,), "found -1"),
-        (("first",), "found 'first'"),
+        (("first",), "layers: found 'first'; expected 'last', or numbers counted from 1"),
         (([1, 9],), "found 9"),
         (([1, "last"],), "found 'last'"),
         (([3, 5, 3],), "layer 3 is shuffled already"),
